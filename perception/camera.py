@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pinhole geometry of a rectified camera: pixels, rays, points, ground."""
+
+import numpy as np
+
+from perception.types import Camera, Float, GroundPlane
+
+
+def pixel_rays(uv: Float, camera: Camera) -> Float:
+    """
+    Rays through pixels.
+
+    Parameters
+    ----------
+    uv : (..., 2) float
+        Pixels (column, row).
+
+    Returns
+    -------
+    (..., 3) float64
+        Optical frame, z = 1 (so a ray times depth is the point).
+    """
+    uv = np.asarray(uv, float)
+    x = (uv[..., 0] - camera.cx) / camera.fx
+    y = (uv[..., 1] - camera.cy) / camera.fy
+    return np.stack([x, y, np.ones_like(x)], -1)
+
+
+def project(points_optical: Float, camera: Camera) -> Float:
+    """
+    Project points to pixels.
+
+    Parameters
+    ----------
+    points_optical : (..., 3) float [m]
+        Optical frame.
+
+    Returns
+    -------
+    (..., 2) float64
+        Pixels (column, row); NaN for points at or behind the camera.
+
+    Examples
+    --------
+    >>> project(np.array([1.0, 0.5, 4.0]), Camera(600, 400, 300.0, 200.0, 310.0, 190.0)).tolist()
+    [385.0, 215.0]
+    """
+    points = np.asarray(points_optical, float)
+    z = np.where(points[..., 2] > 0, points[..., 2], np.nan)
+    u = camera.fx * points[..., 0] / z + camera.cx
+    v = camera.fy * points[..., 1] / z + camera.cy
+    return np.stack([u, v], -1)
+
+
+def ground_points(uv: Float, plane: GroundPlane) -> Float:
+    """
+    Where the rays through pixels meet the ground plane.
+
+    Parameters
+    ----------
+    uv : (..., 2) float
+        Pixels (column, row) of ``plane.camera``.
+
+    Returns
+    -------
+    (..., 3) float64 [m]
+        Optical frame; NaN at and above the horizon.
+    """
+    uv = np.asarray(uv, float)
+    disparity = plane.disparity(uv[..., 0], uv[..., 1])
+    depth = plane.focal_baseline / np.where(disparity > 0, disparity, np.nan)
+    return pixel_rays(uv, plane.camera) * depth[..., None]
+
+
+def transform(a_from_b: Float, points_b: Float) -> Float:
+    """Points (..., 3) in frame b -> frame a, by the (4, 4) rigid transform ``a_from_b``."""
+    return np.asarray(points_b) @ a_from_b[:3, :3].T + a_from_b[:3, 3]
+
+
+def levelled_base_from_camera(plane: GroundPlane) -> Float:
+    """
+    Mount of the camera as the ground plane alone gives it: (4, 4) float64.
+
+    The base frame stands under the camera on the plane: z = plane normal, x = optical axis
+    laid on the plane, so yaw, x and y are zero by definition (architecture.md, mount ``plane``).
+    """
+    normal, offset = plane.normal_offset
+    forward = np.array([0.0, 0.0, 1.0]) - normal * normal[2]
+    x = forward / np.linalg.norm(forward)
+    rotation = np.stack([x, np.cross(normal, x), normal])
+    base_from_camera = np.eye(4)
+    base_from_camera[:3, :3] = rotation
+    base_from_camera[2, 3] = offset
+    return base_from_camera

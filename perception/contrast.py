@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+YUV and local contrast: every band normalised on its own, written straight into strips.
+
+A strip holds bands of similar height side by side, each at a multiple of the pooling stride, so
+that a network reads a few large arrays; windows that straddle two bands are never looked at.
+
+Source
+    algorithms.md A3 (IROS08-DBN text; EBLearn code); measurements.md sections 1.2 and 3.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from perception.errors import ImageError
+from perception.pyramid import (
+    COLUMN_STRIDE,
+    WINDOW_COLUMNS,
+    WINDOW_ROWS,
+    Band,
+    Pyramid,
+    inside_mask,
+)
+from perception.types import Float, Image
+
+ContrastMode = Literal['divisive_mean_16', 'lcn']
+
+KERNEL_SIZE, KERNEL_SIGMA = 16, 4.0
+MARGIN = KERNEL_SIZE // 2
+DOUBT = 1.0  # c of the divisive normaliser, grey levels
+CHROMA_GAIN = 1 / 64
+STRIP_OVERHEAD_PX = 1500  # what one more call of the network costs, as pixels
+
+
+@dataclass(frozen=True)
+class Receptive:
+    """
+    Receptive field of a network in band pixels, and its vertical stride.
+
+    The labelled window is always 12 x 25 at column stride 4; a larger field sees more context
+    around it, and every band is cut that much larger.
+    """
+
+    rows: int = WINDOW_ROWS
+    columns: int = WINDOW_COLUMNS
+    row_stride: int = 1
+
+    @property
+    def margin(self) -> tuple[int, int]:
+        """Context rows and columns on each side of the labelled window."""
+        return (self.rows - WINDOW_ROWS) // 2, (self.columns - WINDOW_COLUMNS) // 2
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Size of a strip, and where its bands start: (position of the band, x)."""
+
+    height: int
+    width: int
+    places: tuple[tuple[int, int], ...]
+
+
+@lru_cache(maxsize=32)
+def pack_strips(bands: tuple[Band, ...], receptive: Receptive) -> tuple[Strip, ...]:
+    """Bands into strips with the fewest padded pixels (dynamic programme over cuts)."""
+    rows, columns = (2 * m for m in receptive.margin)
+    widths = [_align(band.width + columns) for band in bands]
+
+    def cost(i: int, j: int) -> int:
+        return max(b.height for b in bands[i:j]) * sum(widths[i:j]) + STRIP_OVERHEAD_PX
+
+    best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    for j in range(1, len(bands) + 1):
+        best.append(min((best[i][0] + cost(i, j), (*best[i][1], i)) for i in range(j)))
+    cuts = (*best[-1][1], len(bands))
+    return tuple(_strip(range(i, j), bands, widths, rows)
+                 for i, j in zip(cuts, cuts[1:], strict=False))
+
+
+def _align(width: int) -> int:
+    return -(-width // COLUMN_STRIDE) * COLUMN_STRIDE
+
+
+def _strip(members: range, bands: tuple[Band, ...], widths: list[int], rows: int) -> Strip:
+    starts = np.cumsum([0, *(widths[k] for k in members)])
+    places = tuple((k, int(x)) for k, x in zip(members, starts, strict=False))
+    return Strip(max(bands[k].height for k in members) + rows, int(starts[-1]), places)
+
+
+def bgr_to_yuv(image: Image) -> Image:
+    """(H, W, 3) BGR or (H, W) grey uint8 -> (H, W, 3) YUV uint8, chroma 128 where grey."""
+    if image.ndim == 2:
+        neutral = np.full_like(image, 128)
+        return np.asarray(cv2.merge([image, neutral, neutral]), np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV), np.uint8)
+
+
+def band_strips(
+    image: Image, pyramid: Pyramid, mode: ContrastMode, receptive: Receptive | None = None
+) -> list[Float]:
+    """
+    Cut, level, scale and normalise all bands of an image.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 BGR, or (H, W) uint8
+        Rectified image of ``pyramid.camera``.
+    mode : 'divisive_mean_16' or 'lcn'
+        How Y is normalised; U and V are centred and scaled.
+    receptive : Receptive, optional
+        Receptive field of the network that will read the strips; default 12 x 25.
+
+    Returns
+    -------
+    list of (1, 3, h, w) float32
+        Normalised Y, U, V; pixels outside the image are 0. See ``pack_strips`` for the layout.
+
+    Raises
+    ------
+    ImageError
+        The image has another size than the camera.
+    """
+    camera = pyramid.camera
+    if image.shape[:2] != (camera.height, camera.width):
+        raise ImageError(
+            f'image is {image.shape[1]}x{image.shape[0]}, its camera says '
+            f'{camera.width}x{camera.height}; record the matching CameraInfo'
+        )
+    receptive = receptive or Receptive()
+    mips = _mips(bgr_to_yuv(image), max(band.scale for band in pyramid.bands))
+    strips = []
+    for strip in pack_strips(pyramid.bands, receptive):
+        tensor = np.zeros((1, 3, strip.height, strip.width), np.float32)
+        for position, x in strip.places:
+            patch = _normalized_band(mips, pyramid, position, receptive.margin, mode)
+            tensor[0, :, :patch.shape[1], x:x + patch.shape[2]] = patch
+        strips.append(tensor)
+    return strips
+
+
+def gather(outputs: list[Float], pyramid: Pyramid, receptive: Receptive) -> Float:
+    """
+    Network outputs of the strips -> one row a window.
+
+    Parameters
+    ----------
+    outputs : list of (F, h', w') float32
+        One array a strip.
+
+    Returns
+    -------
+    (N, F) float32
+        In the order of ``pyramid.windows``.
+    """
+    strips = pack_strips(pyramid.bands, receptive)
+    rows = np.empty((len(pyramid.grid.band), outputs[0].shape[0]), np.float32)
+    for strip, output in zip(strips, outputs, strict=True):
+        for position, x in strip.places:
+            band, first = pyramid.bands[position], x // COLUMN_STRIDE
+            n_rows = -(-band.rows // receptive.row_stride)
+            part = output[:, :n_rows, first:first + band.columns]
+            rows[pyramid.grid.slices[position]] = part.reshape(len(part), -1).T
+    return rows
+
+
+def _mips(yuv: Image, largest_scale: float) -> list[Image]:
+    """Image halved again and again by area, down to the coarsest band."""
+    mips = [yuv]
+    while 2 ** len(mips) <= largest_scale and min(mips[-1].shape[:2]) >= 4:
+        height, width = mips[-1].shape[:2]
+        half = cv2.resize(mips[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        mips.append(np.asarray(half, np.uint8))
+    return mips
+
+
+def _normalized_band(
+    mips: list[Image], pyramid: Pyramid, position: int, margin: tuple[int, int], mode: ContrastMode
+) -> Float:
+    """One band with the network's context, (3, h, w) float32; context of the kernel cut off."""
+    band = pyramid.bands[position]
+    pad_y, pad_x = margin[0] + MARGIN, margin[1] + MARGIN
+    size = (band.height + 2 * pad_y, band.width + 2 * pad_x)
+    affine = pyramid.image_from_band[position].copy()
+    affine[:, 2] -= affine[:, :2] @ [pad_x, pad_y]
+    patch = _warp(mips, affine, size, band.scale)
+    mask = inside_mask(affine, size, pyramid.camera)
+    if mask.all():
+        return _normalize(patch, None, mode)
+    return _normalize(cv2.bitwise_and(patch, patch, mask=mask), mask, mode)
+
+
+def _warp(mips: list[Image], affine: Float, size: tuple[int, int], scale: float) -> Image:
+    """Bilinear warp from the mip just finer than the band, levelling included."""
+    level = min(int(np.log2(max(scale, 1.0))), len(mips) - 1)
+    factor = 2.0 ** level
+    reduced = affine / factor
+    reduced[:, 2] += 0.5 / factor - 0.5  # pixel centres are whole numbers at every level
+    warped = cv2.warpAffine(
+        mips[level], reduced, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(warped, np.uint8)
+
+
+def _normalize(patch: Image, mask: Image | None, mode: ContrastMode) -> Float:
+    """YUV patch with kernel context -> normalised interior; masked pixels are 0."""
+    luminance = np.ascontiguousarray(patch[..., 0])
+    normalize = normalize_divisive_mean if mode == 'divisive_mean_16' else normalize_lcn
+    inner = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
+    out = np.empty((3, patch.shape[0] - 2 * MARGIN, patch.shape[1] - 2 * MARGIN), np.float32)
+    out[0] = normalize(luminance, mask)[inner]
+    for channel in (1, 2):
+        np.subtract(patch[inner][..., channel], np.float32(128), out=out[channel])
+    out[1:] *= np.float32(CHROMA_GAIN)
+    if mask is not None:
+        out *= mask[inner] > 0
+    return out
+
+
+def normalize_divisive_mean(luminance: Image, mask: Image | None = None) -> Float:
+    """
+    Divide luminance by its local mean.
+
+    Parameters
+    ----------
+    luminance : (h, w) uint8
+        Masked pixels must be 0.
+    mask : (h, w) uint8, optional
+        255 where the pixel is real; others take no part in any mean.
+
+    Returns
+    -------
+    (h, w) float32
+        (Y - mean) / (mean + 1): Y / mean, centred so that a flat patch gives exactly 0.
+
+    Source
+        algorithms.md A3. Differs: centred; the paper leaves kernel and constant open.
+    """
+    mean = _local_mean(luminance, mask)
+    difference = cv2.subtract(luminance, mean, dtype=cv2.CV_32F)
+    cv2.add(mean, DOUBT, dst=mean)
+    return np.asarray(cv2.divide(difference, mean, dst=difference), np.float32)
+
+
+def normalize_lcn(luminance: Image, mask: Image | None = None) -> Float:
+    """
+    Subtract the local mean and divide by the local standard deviation.
+
+    Parameters, masks and shape as ``normalize_divisive_mean``. The divisor is never below the
+    mean deviation of the patch, nor below one grey level.
+
+    Source
+        algorithms.md A3 (EBLearn, Torch). Differs: variance about the local mean of its pixel.
+    """
+    mean = _local_mean(luminance, mask)
+    squares = np.square(luminance, dtype=np.float32)
+    deviation = np.sqrt(np.maximum(_local_mean(squares, mask) - np.square(mean), 0))
+    real = deviation if mask is None else deviation[mask > 0]
+    floor = max(float(real.mean()) if real.size else 0.0, 1.0)
+    difference = cv2.subtract(luminance, mean, dtype=cv2.CV_32F)
+    return np.asarray(difference / np.maximum(deviation, floor), np.float32)
+
+
+@lru_cache(maxsize=1)
+def _kernel() -> Float:
+    """16 taps of a Gaussian, summing to 1, centred between taps 7 and 8."""
+    x = np.arange(KERNEL_SIZE) - (KERNEL_SIZE - 1) / 2
+    taps = np.exp(-0.5 * (x / KERNEL_SIGMA) ** 2)
+    return np.asarray(taps / taps.sum(), np.float32)
+
+
+def _local_mean(values: Float | Image, mask: Image | None) -> Float:
+    """Weighted mean over the 16 x 16 neighbourhood, of real pixels only."""
+    k = _kernel()
+    mean = cv2.sepFilter2D(values, cv2.CV_32F, k, k, borderType=cv2.BORDER_REFLECT)
+    if mask is not None:
+        weight = cv2.sepFilter2D(mask, cv2.CV_32F, k, k, borderType=cv2.BORDER_REFLECT)
+        cv2.divide(mean, cv2.max(weight, 1e-3), scale=255.0, dst=mean)
+    return np.asarray(mean, np.float32)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors an operator can act on: each message names the thing and the remedy."""
+
+
+class PerceptionError(Exception):
+    """Base of every error that bad input, not a bug, causes."""
+
+
+class BagError(PerceptionError):
+    """A bag cannot be read, or lacks what is needed."""
+
+
+class ImageError(PerceptionError):
+    """An image has the wrong size, encoding or values."""
+
+
+class CalibrationError(PerceptionError):
+    """A camera or mount calibration is missing, absurd or does not fit the image."""
+
+
+class ConfigError(PerceptionError):
+    """A configuration key, type or value is wrong."""
+
+
+class GroundPlaneError(PerceptionError):
+    """No ground plane can be fitted."""
+
+
+class NetworkError(PerceptionError):
+    """A network file is damaged, or does not keep the contract."""
+
+
+class WorldError(PerceptionError):
+    """The synthetic world cannot be built or rendered here."""
