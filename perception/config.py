@@ -66,6 +66,9 @@ class PlaneConfig(Section):
     max_height_m: float = Field(3.0, ge=0.1, le=10.0, description='Hough: highest camera [m]')
     first_inlier_px: float = Field(1.0, gt=0.0, le=8.0, description='Disparity band, first fit')
     inlier_px: float = Field(0.5, gt=0.0, le=8.0, description='Disparity band of the refits')
+    roughness_m: float = Field(
+        0.03, ge=0.0, le=0.5, description='Unevenness of good ground; widens the bands nearby [m]'
+    )
     min_inlier_share: float = Field(
         0.15, ge=0.01, le=1.0, description='Accept: share of valid points on the plane'
     )
@@ -102,9 +105,6 @@ class PyramidConfig(Section):
     """Distance-normalised pyramid (algorithms.md A2.2)."""
 
     preset: Literal['bands7', 'bands24'] = Field('bands7', description='Seven bands, or dense 24')
-    max_outside: float = Field(
-        0.3, ge=0.0, le=1.0, description='Windows with a larger share outside the image are void'
-    )
     rebuild_change: float = Field(
         0.05, ge=0.0, le=0.5, description='Relative change of f x height that rebuilds the bands'
     )
@@ -134,6 +134,9 @@ class SupervisorConfig(Section):
     max_obstacle_m: float = Field(2.0, gt=0.1, le=10.0, description='Points above are ignored')
     cell_m: float = Field(0.5, gt=0.05, le=5.0, description='Local-ground grid cell [m]')
     ground_percentile: float = Field(15.0, ge=0.0, le=50.0, description='Height taken as ground')
+    max_slope: float = Field(
+        0.1, ge=0.0, le=1.0, description='How fast the ground may leave the plane [m/m]'
+    )
     min_points: int = Field(4, ge=1, le=1000, description='Points that make a cell')
     min_valid: float = Field(0.6, ge=0.0, le=1.0, description='Share of a window with a point')
     min_purity: float = Field(0.95, ge=0.5, le=1.0, description='Share that makes a label pure')

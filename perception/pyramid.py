@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from perception.camera import ground_points
 from perception.errors import GroundPlaneError
 from perception.horizon import apply_affine, image_from_levelled, invert_affine
-from perception.types import Camera, Float, GroundPlane, Image
+from perception.types import Camera, Float, GroundPlane, Image, Mask
 
 WINDOW_ROWS, WINDOW_COLUMNS, COLUMN_STRIDE = 12, 25, 4
 CONTEXT_COLUMNS = WINDOW_COLUMNS - COLUMN_STRIDE
@@ -27,6 +27,7 @@ LAGR_SPAN, LAGR_IMAGE = 484, 512  # every band spans 484 of 512 image columns
 FIRST_HEIGHT, HEIGHT = 36, 20
 DENSE_BANDS, DENSE_FIRST, DENSE_LAST = 24, 500, 36
 TOP_PX, FIRST_TOP_PX = 13.1, 27.4  # top edge above the horizon at g = 1
+MAX_OUTSIDE = 0.3  # windows with a larger share outside the image are void
 
 Preset = Literal['bands7', 'bands24']
 
@@ -155,6 +156,12 @@ class Windows:
     uv: Float
     outside: Float
     ground_optical: Float
+
+    @property
+    def valid(self) -> Mask:
+        """Windows that lie in the image by at least 70 %, (N,) bool."""
+        valid: Mask = self.outside <= MAX_OUTSIDE
+        return valid
 
     @property
     def depth(self) -> Float:

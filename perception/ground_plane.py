@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Ground plane in (row, column, disparity): Hough, PCA refit, acceptance, tracking, fall-back.
+
+Source
+    RSS07 and IROS08-DBN, algorithms.md A1; bins and thresholds are its [Rec] values.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perception.camera import pixel_rays
+from perception.config import MountConfig, PlaneConfig
+from perception.types import Camera, DepthGrid, Float, Frame, GroundPlane, Mask, PlaneEstimate
+
+ANGLE_BINS, HEIGHT_BINS = 49, 32
+HOUGH_POINTS, FIT_POINTS = 400, 6000
+WIDE_BANDS = (4.0, 2.0)  # multiples of the first inlier band, from a coarse start inwards
+HEIGHT_SLACK_M = 0.25  # Hough search about a known camera height
+MAX_TILT_BETWEEN_PLANES = 0.26  # further planes are near-parallel to the first [rad]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Points for fitting: columns u, rows v, disparities d, (n,) float64 [px], one camera."""
+
+    u: Float
+    v: Float
+    d: Float
+    camera: Camera
+    focal_baseline: float
+    pixels_each: float  # full-image pixels that one sample stands for
+
+    def take(self, chosen: Mask) -> 'Samples':
+        """The chosen samples."""
+        return Samples(self.u[chosen], self.v[chosen], self.d[chosen], self.camera,
+                       self.focal_baseline, self.pixels_each)
+
+    def residual(self, plane: GroundPlane) -> Float:
+        """Disparity above the plane's, (n,) [px]; positive = in front of or above it."""
+        return np.asarray(self.d - plane.disparity(self.u, self.v), float)
+
+    def spread(self, plane: GroundPlane, config: PlaneConfig) -> Float:
+        """
+        What good ground may deviate here, (n,), in units of the inlier band, 1 far away.
+
+        Matching noise is alike everywhere in pixels, unevenness in metres: a bump e metres high
+        shifts the disparity by d e / h, many pixels in front of a wide baseline.
+        """
+        bump = config.roughness_m / plane.height_m / config.inlier_px
+        return np.asarray(np.sqrt(1 + np.square(bump * self.d)), float)
+
+
+def sample_points(grid: DepthGrid, config: PlaneConfig) -> Samples:
+    """An even sub-grid of the valid points within range."""
+    h, w = grid.disparity.shape
+    stride = max(1, int(np.sqrt(h * w / FIT_POINTS / 2)))
+    disparity = grid.disparity[::stride, ::stride]
+    rows, columns = np.nonzero(disparity >= grid.focal_baseline / config.max_range_m)
+    u, v = (axis[::stride].astype(float) for axis in grid.uv)
+    d = disparity[rows, columns].astype(float)
+    return Samples(u[columns], v[rows], d, grid.camera, grid.focal_baseline,
+                   float((stride * grid.step) ** 2))
+
+
+def hough_plane(
+    samples: Samples, config: PlaneConfig, known_height_m: float = 0.0
+) -> GroundPlane | None:
+    """
+    Vote for pitch, roll and camera height.
+
+    Each point votes, for each of 49 x 49 tilts, for the height (32 logarithmic bins) that puts
+    it on the ground.
+
+    Parameters
+    ----------
+    known_height_m : float
+        Calibrated camera height; 0 = search all of the configured range.
+
+    Returns
+    -------
+    GroundPlane or None
+        The fullest bin, good to a few per cent; None with fewer than three points.
+    """
+    step = max(1, len(samples.u) // HOUGH_POINTS)
+    u, v, d = samples.u[::step], samples.v[::step], samples.d[::step]
+    if len(u) < 3:
+        return None
+    low, high = config.min_height_m, config.max_height_m
+    if known_height_m > 0:
+        low, high = max(known_height_m - HEIGHT_SLACK_M, 0.02), known_height_m + HEIGHT_SLACK_M
+    normals = _tilted_normals(config)
+    points = pixel_rays(np.stack([u, v], -1), samples.camera) * (samples.focal_baseline / d)[:, None]
+    heights = -(normals.astype(np.float32) @ points.T.astype(np.float32))  # (tilts, n)
+    bins = np.log(np.maximum(heights, 1e-6) / low) * (HEIGHT_BINS / np.log(high / low))
+    inside = (bins >= 0) & (bins < HEIGHT_BINS)
+    index = bins.astype(np.int64) + np.arange(len(normals))[:, None] * HEIGHT_BINS
+    votes = np.bincount(index[inside], minlength=len(normals) * HEIGHT_BINS)
+    tilt, height_bin = divmod(int(votes.argmax()), HEIGHT_BINS)
+    height = low * (high / low) ** ((height_bin + 0.5) / HEIGHT_BINS)
+    return GroundPlane.from_normal(normals[tilt], height, samples.camera, samples.focal_baseline)
+
+
+def _tilted_normals(config: PlaneConfig) -> Float:
+    """Up-pointing unit normals of all tilts in the search box, (tilts, 3), optical frame."""
+    pitch, roll = np.meshgrid(
+        np.linspace(-config.max_pitch_rad, config.max_pitch_rad, ANGLE_BINS),
+        np.linspace(-config.max_roll_rad, config.max_roll_rad, ANGLE_BINS), indexing='ij',
+    )
+    return np.stack([np.sin(roll), -np.cos(roll) * np.cos(pitch), -np.cos(roll) * np.sin(pitch)],
+                    -1).reshape(-1, 3)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A plane, the share of samples on it, and lambda_min / lambda_mid of its inliers."""
+
+    plane: GroundPlane
+    inliers: int
+    inlier_share: float
+    flatness: float
+
+
+def refit(
+    samples: Samples, start: GroundPlane, bands_px: tuple[float, ...], config: PlaneConfig
+) -> Fit | None:
+    """
+    Fit by PCA to the points near a plane, once for each band width, the last one narrowest.
+
+    Returns
+    -------
+    Fit or None
+        None where fewer than ten points stay.
+
+    Source
+        IROS08-DBN "PCA robust refit"; axes scaled by their spread (algorithms.md A1).
+    """
+    plane, flatness = start, np.inf
+    for band in bands_px:
+        spread = samples.spread(plane, config)
+        chosen = np.abs(samples.residual(plane)) < band * spread
+        near = samples.take(chosen)
+        solution = _pca(near, 1 / spread[chosen] ** 2) if len(near.u) >= 10 else None
+        if solution is None:
+            return None
+        plane, flatness = solution
+    limit = bands_px[-1] * samples.spread(plane, config)
+    inliers = int(np.count_nonzero(np.abs(samples.residual(plane)) < limit))
+    return Fit(plane, inliers, inliers / max(len(samples.u), 1), flatness)
+
+
+def _pca(samples: Samples, weights: Float) -> tuple[GroundPlane, float] | None:
+    """Weighted total least squares in scaled (row, column, disparity), and its flatness."""
+    data = np.stack([samples.v, samples.u, samples.d])
+    weights = weights / weights.sum()
+    mean = data @ weights
+    data -= mean[:, None]
+    spread = np.sqrt(np.square(data) @ weights)
+    if spread.min() <= 0:
+        return None
+    scaled = data / spread[:, None]
+    values, vectors = np.linalg.eigh((scaled * weights) @ scaled.T)
+    normal = vectors[:, 0] / spread
+    if abs(normal[2]) < 1e-9 or normal[0] == 0:
+        return None
+    p = -normal / normal[2]
+    p3 = mean[2] - p[0] * mean[0] - p[1] * mean[1]
+    plane = GroundPlane(float(p[0]), float(p[1]), float(p3), samples.camera,
+                        samples.focal_baseline)
+    return plane, float(values[0] / values[1])
+
+
+def accepted(fit: Fit | None, samples: Samples, config: PlaneConfig) -> bool:
+    """Whether a fit has enough inliers, is flat, and is a plausible ground (A1 acceptance)."""
+    if fit is None or fit.plane.p0 <= 0:
+        return False
+    plane, camera = fit.plane, samples.camera
+    needed = config.min_inliers_per_mpx * camera.width * camera.height * 1e-6
+    return (
+        fit.inlier_share >= config.min_inlier_share
+        and fit.inliers * samples.pixels_each >= needed
+        and fit.flatness < config.max_flatness
+        and abs(plane.pitch_rad) <= config.max_pitch_rad
+        and abs(plane.roll_rad) <= config.max_roll_rad
+        and config.min_height_m <= plane.height_m <= config.max_height_m
+    )
+
+
+def fit_plane(
+    samples: Samples, config: PlaneConfig, start: GroundPlane | None = None,
+    known_height_m: float = 0.0,
+) -> Fit | None:
+    """
+    The accepted ground plane of the samples.
+
+    Parameters
+    ----------
+    start : GroundPlane, optional
+        Plane of the frame before; None votes for one.
+
+    Returns
+    -------
+    Fit or None
+        None where nothing passes the acceptance test.
+    """
+    first, last = config.first_inlier_px, config.inlier_px
+    bands: tuple[float, ...] = (2 * first, first, last, last)
+    if start is None:
+        start = hough_plane(samples, config, known_height_m)
+        bands = (*(first * wide for wide in WIDE_BANDS), first, last, last)
+    fit = refit(samples, start, bands, config) if start is not None else None
+    return fit if accepted(fit, samples, config) else None
+
+
+def fit_planes(grid: DepthGrid, plane: GroundPlane, config: PlaneConfig) -> list[GroundPlane]:
+    """
+    The ground plane and up to three more ground surfaces below it (a dip, a lower terrace).
+
+    A free search settles on bushes and tall grass (near_to_far_probe.md), so further planes must
+    be near-parallel to the first and lie below it.
+
+    Returns
+    -------
+    list of GroundPlane
+        At most ``config.max_planes``, ``plane`` first.
+    """
+    planes = [plane]
+    rest = sample_points(grid, config)
+    minimum = config.min_inlier_share * len(rest.u)
+    while len(planes) < config.max_planes:
+        limit = -2 * config.inlier_px * rest.spread(planes[-1], config)
+        rest = rest.take(rest.residual(planes[-1]) < limit)
+        if len(rest.u) < max(minimum, 10):
+            break
+        further = _plane_below(rest, planes[0], config)
+        if further is None:
+            break
+        planes.append(further)
+    return planes
+
+
+def _plane_below(rest: Samples, first: GroundPlane, config: PlaneConfig) -> GroundPlane | None:
+    """A near-parallel plane through points that all lie below the first."""
+    lowered = float(np.median(rest.residual(first)))
+    start = GroundPlane(first.p0, first.p1, first.p3 + lowered, first.camera,
+                        first.focal_baseline)
+    fit = refit(rest, start, (2 * config.first_inlier_px, config.inlier_px), config)
+    if fit is None or fit.plane.p0 <= 0 or fit.inlier_share < 0.5:
+        return None
+    cosine = float(fit.plane.normal_offset[0] @ first.normal_offset[0])
+    return fit.plane if cosine > np.cos(MAX_TILT_BETWEEN_PLANES) else None
+
+
+def plane_from_mount(frame: Frame, mount: MountConfig) -> GroundPlane | None:
+    """The plane that calibration implies: z = 0 of the robot frame, or the configured mount."""
+    focal_baseline = frame.camera.fx * (frame.baseline_m or 0.12)
+    if mount.height_m > 0:
+        cos_r, sin_r = np.cos(mount.roll_rad), np.sin(mount.roll_rad)
+        cos_p, sin_p = np.cos(mount.pitch_rad), np.sin(mount.pitch_rad)
+        normal = np.array([-sin_r, -cos_r * cos_p, -cos_r * sin_p])
+        return GroundPlane.from_normal(normal, mount.height_m, frame.camera, focal_baseline)
+    if frame.base_from_camera is None:
+        return None
+    up, height = frame.base_from_camera[2, :3], float(frame.base_from_camera[2, 3])
+    if height <= 0 or up[1] >= 0:
+        return None
+    return GroundPlane.from_normal(up, height, frame.camera, focal_baseline)
+
+
+def moved_plane(plane: GroundPlane, before: Frame, now: Frame) -> GroundPlane:
+    """The same ground seen from where odometry says the camera is now (unchanged without it)."""
+    poses = [frame.odom_from_base @ frame.base_from_camera for frame in (before, now)
+             if frame.odom_from_base is not None and frame.base_from_camera is not None]
+    if len(poses) < 2:
+        return plane
+    before_from_now = np.linalg.inv(poses[0]) @ poses[1]
+    normal, offset = plane.normal_offset
+    moved = before_from_now[:3, :3].T @ normal
+    height = offset + float(normal @ before_from_now[:3, 3])
+    if height <= 0:
+        return plane
+    return GroundPlane.from_normal(moved, height, plane.camera, plane.focal_baseline)
+
+
+class PlaneTracker:
+    """
+    The ground plane over time: the only state is the last accepted plane and its frame.
+
+    Tracks from the last plane; votes anew where that fails; holds a lost plane for ``hold_s``,
+    carried by odometry; then falls back on calibration. Only 'hough' and 'tracked' are fresh.
+    """
+
+    def __init__(self, config: PlaneConfig, mount: MountConfig) -> None:
+        self._config = config
+        self._mount = mount
+        self._last: tuple[GroundPlane, Frame] | None = None
+
+    def reset(self) -> None:
+        """Forget the last plane."""
+        self._last = None
+
+    def update(self, grid: DepthGrid | None, frame: Frame) -> PlaneEstimate | None:
+        """The plane of this frame; None where neither measurement nor calibration gives one."""
+        estimate = self._fit(grid) if grid is not None else None
+        if estimate is not None:
+            light = Frame(frame.stamp_ns, frame.image[:1], frame.camera,
+                          odom_from_base=frame.odom_from_base,
+                          base_from_camera=frame.base_from_camera)
+            self._last = (estimate.plane, light)
+            return estimate
+        return self._fall_back(frame)
+
+    def _fit(self, grid: DepthGrid) -> PlaneEstimate | None:
+        samples = sample_points(grid, self._config)
+        if self._last is not None:
+            tracked = fit_plane(samples, self._config, self._last[0])
+            if tracked is not None:
+                return PlaneEstimate(tracked.plane, 'tracked', tracked.inlier_share)
+        found = fit_plane(samples, self._config, known_height_m=self._mount.height_m)
+        if found is None:
+            return None
+        return PlaneEstimate(found.plane, 'hough', found.inlier_share)
+
+    def _fall_back(self, frame: Frame) -> PlaneEstimate | None:
+        if self._last is not None:
+            plane, seen = self._last
+            age_s = (frame.stamp_ns - seen.stamp_ns) * 1e-9
+            if 0 <= age_s <= self._config.hold_s and plane.camera == frame.camera:
+                return PlaneEstimate(moved_plane(plane, seen, frame), 'held')
+        calibrated = plane_from_mount(frame, self._mount)
+        return None if calibrated is None else PlaneEstimate(calibrated, 'calibration')

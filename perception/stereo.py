@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disparity from a rectified pair, or the same grid from a depth image."""
+
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from perception.config import StereoConfig
+from perception.errors import CalibrationError, ImageError
+from perception.types import DepthGrid, Float, Frame, Image
+
+DEPTH_BASELINE_M = 0.12  # gives a depth camera disparities of the usual size
+
+
+def depth_grid(frame: Frame, config: StereoConfig) -> DepthGrid | None:
+    """
+    Measure depth on a grid ``config.scale`` times coarser than the image.
+
+    Parameters
+    ----------
+    frame : Frame
+        A rectified stereo pair, or an image with registered depth.
+    config : StereoConfig
+        Matching parameters.
+
+    Returns
+    -------
+    DepthGrid or None
+        None for a camera alone.
+
+    Raises
+    ------
+    ImageError
+        The two images differ in size.
+    CalibrationError
+        The baseline is not positive.
+    """
+    if frame.depth is not None:
+        return _grid_from_depth(frame, config.scale)
+    if frame.right is None:
+        return None
+    if frame.right.shape[:2] != frame.image.shape[:2]:
+        raise ImageError(
+            f'right image is {frame.right.shape[1]}x{frame.right.shape[0]}, left is '
+            f'{frame.image.shape[1]}x{frame.image.shape[0]}; both must be of one size'
+        )
+    if not frame.baseline_m or not 0 < frame.baseline_m < 10:
+        raise CalibrationError(
+            f'stereo baseline {frame.baseline_m} m; P of the right CameraInfo must carry '
+            '-fx * baseline with a baseline between 0 and 10 m'
+        )
+    disparity = match(to_grey(frame.image), to_grey(frame.right), config)
+    return DepthGrid(disparity, frame.camera, frame.camera.fx * frame.baseline_m, config.scale)
+
+
+def to_grey(image: Image) -> Image:
+    """(H, W, 3) BGR or (H, W) uint8 -> (H, W) uint8."""
+    if image.ndim == 2:
+        return image
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
+def match(left: Image, right: Image, config: StereoConfig) -> Float:
+    """
+    Semi-global matching with left-right and speckle checks.
+
+    Parameters
+    ----------
+    left, right : (H, W) uint8
+        Rectified: rows correspond.
+
+    Returns
+    -------
+    (H // scale, W // scale) float32
+        Disparity in pixels of the full image; NaN = no match.
+
+    Source
+        measurements.md 3.3: half-resolution three-way SGBM is six times cheaper than full
+        resolution, and less noisy.
+    """
+    size = (left.shape[1] // config.scale, left.shape[0] // config.scale)
+    if min(size) < 2 * config.block_px:
+        raise ImageError(f'image {left.shape[1]}x{left.shape[0]} is too small to match; '
+                         'lower stereo.scale or use larger images')
+    if config.scale > 1:
+        crop = (slice(0, size[1] * config.scale), slice(0, size[0] * config.scale))
+        left, right = (np.asarray(cv2.resize(image[crop], size, interpolation=cv2.INTER_AREA),
+                                  np.uint8) for image in (left, right))
+    raw = _matcher(config, size[0]).compute(left, right)
+    # OpenCV returns 16ths; a disparity below one 16th of a pixel is no match
+    disparity = raw.astype(np.float32) * np.float32(config.scale / 16)
+    disparity[raw <= 0] = np.nan
+    return np.asarray(disparity, np.float32)
+
+
+@lru_cache(maxsize=8)
+def _matcher(config: StereoConfig, width: int) -> Any:
+    """SGBM for images of this width; the search never exceeds the image."""
+    search = max(16, min(config.disparities_px // config.scale, width // 2) // 16 * 16)
+    area = config.block_px ** 2
+    return cv2.StereoSGBM.create(
+        0, search, config.block_px, 8 * area, 32 * area, config.left_right_px,
+        config.prefilter_cap, config.uniqueness_percent, config.speckle_px, 1,
+        cv2.STEREO_SGBM_MODE_SGBM_3WAY,
+    )
+
+
+def _grid_from_depth(frame: Frame, step: int) -> DepthGrid:
+    """
+    Registered depth as disparities: the nearest valid value of each step x step cell.
+
+    The nearest and not the mean: a mean across an edge would be a point in the air.
+    """
+    depth, camera = frame.depth, frame.camera
+    if depth is None or depth.shape != (camera.height, camera.width):
+        size = 'none' if depth is None else f'{depth.shape[1]}x{depth.shape[0]}'
+        raise ImageError(f'depth image is {size}, its camera says '
+                         f'{camera.width}x{camera.height}; use depth registered to the image')
+    h, w = camera.height // step, camera.width // step
+    usable = np.where(np.isfinite(depth) & (depth > 0), depth, np.inf)
+    cells = usable[:h * step, :w * step].reshape(h, step, w, step)
+    nearest = cells.min(axis=(1, 3)).astype(np.float32)
+    focal_baseline = camera.fx * DEPTH_BASELINE_M
+    disparity = np.where(np.isfinite(nearest), np.float32(focal_baseline) / nearest, np.nan)
+    return DepthGrid(disparity.astype(np.float32), camera, focal_baseline, step)

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Window labels from stereo or depth: the near-range teacher.
+
+Heights are taken above the local ground (a grid of low percentiles), not above one plane: that
+labels hillsides and dips right. Purity gates leave mixed windows and bleeding edges unlabelled.
+
+Source
+    IROS08-DBN (five categories, feet, soft targets), algorithms.md A5. Differs: the local-ground
+    grid and the gates of near_to_far_probe.md take the place of the moments filter.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.camera import levelled_base_from_camera, transform
+from perception.config import SupervisorConfig
+from perception.pyramid import MAX_OUTSIDE, Pyramid, window_counts, window_shares
+from perception.types import (
+    CLASSES,
+    FOOTLINE,
+    GROUND,
+    OBSTACLE,
+    SUPER_GROUND,
+    SUPER_OBSTACLE,
+    UNLABELED,
+    DepthGrid,
+    Float,
+    GroundPlane,
+    Image,
+    Mask,
+)
+
+HEIGHT_BIN_M, LOWEST_M, HIGHEST_M = 0.025, -2.0, 2.5
+MATCH_NOISE_PX = 0.3
+PLANE_SLACK_M = 0.3  # ground may leave the plane by this, plus the slope times the distance
+OCCLUSION_JUMP = 0.12  # relative disparity step that marks an occlusion edge
+
+
+@dataclass(frozen=True)
+class WindowLabels:
+    """
+    Labels of the N windows of a pyramid.
+
+    ``label`` (N,) uint8 class or 255; ``target`` (N, 5) float32 soft target, rows of zeros where
+    unlabelled.
+    """
+
+    label: NDArray[np.uint8]
+    target: Float
+
+    @property
+    def labeled(self) -> Mask:
+        """(N,) bool."""
+        labeled: Mask = self.label != UNLABELED
+        return labeled
+
+
+@dataclass(frozen=True)
+class PointLabels:
+    """
+    Grid points told apart: boolean masks (h, w), heights (h, w) float32 [m] over local ground.
+
+    ``feet`` are obstacle points that touch the ground in the image, just below them.
+    """
+
+    ground: Mask
+    obstacle: Mask
+    feet: Mask
+    height: Float
+
+
+def point_heights(grid: DepthGrid, planes: list[GroundPlane], config: SupervisorConfig) -> Float:
+    """
+    Height of each grid point above the ground around it.
+
+    Parameters
+    ----------
+    planes : list of GroundPlane
+        The first levels the grid of cells; further ones (dips) serve cells with few points.
+
+    Returns
+    -------
+    (h, w) float32 [m]
+        NaN where there is no point, or it is farther than ``config.max_range_m``.
+    """
+    near = grid.disparity >= grid.focal_baseline / config.max_range_m
+    height = np.full(grid.disparity.shape, np.nan, np.float32)
+    if not near.any():
+        return height
+    points = grid.points_optical[near]
+    levelled = transform(levelled_base_from_camera(planes[0]), points)
+    above = np.stack([points @ plane.normal_offset[0] + plane.height_m for plane in planes])
+    nearest = np.take_along_axis(above, np.abs(above).argmin(0)[None], 0)[0]
+    ground = _local_ground(levelled, config)
+    height[near] = np.where(np.isfinite(ground), levelled[:, 2] - ground, nearest)
+    return height
+
+
+def _local_ground(levelled: Float, config: SupervisorConfig) -> Float:
+    """
+    Ground height under each point (n,) [m]: lowest of a low percentile over 3 x 3 cells.
+
+    Infinite where all nine cells hold too few points, or none that the plane makes plausible
+    (a false match in the sky is no ground).
+    """
+    side = int(np.ceil(config.max_range_m / config.cell_m)) + 1
+    column = np.clip((levelled[:, 1] / config.cell_m).astype(np.int64) + side, 0, 2 * side - 1)
+    row = np.clip((levelled[:, 0] / config.cell_m).astype(np.int64), 0, side - 1)
+    bins = int((HIGHEST_M - LOWEST_M) / HEIGHT_BIN_M)
+    level = ((levelled[:, 2] - LOWEST_M) / HEIGHT_BIN_M).astype(np.int64)
+    cell = row * 2 * side + column
+    counted = (level >= 0) & (level < bins)
+    histogram = np.bincount(cell[counted] * bins + level[counted],
+                            minlength=side * 2 * side * bins).reshape(-1, bins)
+    total = histogram.sum(1)
+    reached = np.cumsum(histogram, 1) >= np.maximum(total * config.ground_percentile / 100, 1)[
+        :, None]
+    low = LOWEST_M + (reached.argmax(1) + 0.5) * HEIGHT_BIN_M
+    distance = np.hypot(*np.mgrid[0:side, -side:side]) * config.cell_m
+    plausible = np.abs(low).reshape(side, -1) <= PLANE_SLACK_M + config.max_slope * distance
+    seen = (total >= config.min_points).reshape(side, -1) & plausible
+    low = np.where(seen, low.reshape(side, -1), np.inf)
+    lowest = cv2.erode(low.astype(np.float32), np.ones((3, 3), np.uint8))
+    return np.asarray(lowest.ravel()[cell], np.float32)
+
+
+def label_points(
+    grid: DepthGrid, planes: list[GroundPlane], config: SupervisorConfig
+) -> PointLabels:
+    """
+    Tell ground, obstacles and their feet apart.
+
+    Ground is within half of ``obstacle_m``; an obstacle is higher than ``obstacle_m`` and than
+    three times the stereo noise there, and lower than ``max_obstacle_m``; the rest is nothing.
+    """
+    height = point_heights(grid, planes, config)
+    noise = _height_noise(grid, planes[0])
+    with np.errstate(invalid='ignore'):
+        ground = np.abs(height) <= 0.5 * config.obstacle_m
+        obstacle = height > np.maximum(config.obstacle_m, 3 * noise)
+        obstacle &= height < config.max_obstacle_m
+    return PointLabels(ground, obstacle, _feet(ground, obstacle), height)
+
+
+def _height_noise(grid: DepthGrid, plane: GroundPlane) -> Float:
+    """Standard deviation of a point's height [m]: sigma_Z h / Z, sigma_Z = Z^2 / (f B) 0.3 px."""
+    return grid.depth * np.float32(MATCH_NOISE_PX * plane.height_m / grid.focal_baseline)
+
+
+def _feet(ground: Mask, obstacle: Mask) -> Mask:
+    """Obstacle points with ground within two rows below and no obstacle between."""
+    below = np.zeros_like(ground)
+    below[:-1] = ground[1:]
+    below[:-2] |= ground[2:] & ~obstacle[1:-1]
+    next_obstacle = np.zeros_like(ground)
+    next_obstacle[:-1] = obstacle[1:]
+    feet: Mask = obstacle & below & ~next_obstacle
+    return feet
+
+
+def supervise(
+    points: PointLabels, grid: DepthGrid, pyramid: Pyramid, config: SupervisorConfig
+) -> WindowLabels:
+    """
+    Label the windows that the points cover.
+
+    Returns
+    -------
+    WindowLabels
+        Unlabelled beyond range, where few points are valid, and on occlusion edges.
+    """
+    edge = _occlusion_edges(grid.disparity)
+    ground = points.ground & ~edge
+    obstacle = points.obstacle & ~edge
+    columns, rows = grid.uv
+    v, u = np.nonzero(points.feet)
+    feet_uv = np.stack([columns[u], rows[v]], -1)
+    return labels_from_masks(ground, obstacle, feet_uv, grid.step, pyramid, config)
+
+
+def _occlusion_edges(disparity: Float) -> Mask:
+    """
+    Points at a step of the disparity, where the matcher's block bleeds the near side outwards.
+
+    This is what poisons far ground seen past an obstacle.
+    """
+    filled = np.nan_to_num(disparity, nan=0.0)
+    kernel = np.ones((3, 3), np.uint8)
+    high = cv2.dilate(filled, kernel)
+    low = cv2.erode(filled, kernel)
+    step: Mask = (high - low) > OCCLUSION_JUMP * high + 1
+    return cv2.dilate(step.view(np.uint8), kernel) > 0
+
+
+def labels_from_masks(
+    ground: Mask, obstacle: Mask, feet_uv: Float, step: int, pyramid: Pyramid,
+    config: SupervisorConfig,
+) -> WindowLabels:
+    """
+    Five-class labels of windows from labelled points.
+
+    Parameters
+    ----------
+    ground, obstacle : (h, w) bool
+        On a grid ``step`` times coarser than the image; neither = undecided.
+    feet_uv : (M, 2) float
+        Image pixels where an obstacle meets the ground.
+
+    Returns
+    -------
+    WindowLabels
+        Footline where feet stand at the window's centre; super classes where pure; nothing where
+        less than ``min_valid`` is decided.
+
+    Source
+        algorithms.md A5 rule set.
+    """
+    masks = np.stack([ground, obstacle], -1).astype(np.uint8)
+    shares = window_shares(masks, step, pyramid)
+    feet = window_counts(feet_uv, pyramid)
+    decided = shares.sum(1)
+    part = shares[:, 1] / np.maximum(decided, 1e-6)
+    label = np.where(part > 0.5, OBSTACLE, GROUND)
+    label[part >= config.min_purity] = SUPER_OBSTACLE
+    label[part <= 1 - config.min_purity] = SUPER_GROUND
+    label[feet >= config.min_feet] = FOOTLINE
+    doubtful = (feet > 0) & (feet < config.min_feet) & (label <= GROUND)
+    outside = pyramid.windows.outside
+    scarce = (decided < config.min_valid * (1 - outside)) | (outside > MAX_OUTSIDE)
+    label[doubtful | scarce] = UNLABELED
+    label8 = label.astype(np.uint8)
+    return WindowLabels(label8, soft_targets(label8, config.soft_target))
+
+
+def soft_targets(label: Image, confidence: float) -> Float:
+    """
+    Labels (N,) -> probabilities (N, 5) float32: the rest goes to the neighbours in order.
+
+    The order is super-ground, ground, footline, obstacle, super-obstacle; 255 gives zeros.
+    """
+    table = np.zeros((256, len(CLASSES)), np.float32)
+    for k in range(len(CLASSES)):
+        neighbours = [j for j in (k - 1, k + 1) if 0 <= j < len(CLASSES)]
+        table[k, neighbours] = (1 - confidence) / len(neighbours)
+        table[k, k] = confidence
+    return np.asarray(table[label], np.float32)
