@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+# Each target needs nothing done before; the stamps in .venv make a second run quick.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+BAG := bags/demo
+
+.PHONY: help setup demo test lint bench clean
+
+help:
+	@echo 'make setup   .venv with the package and its extras world, test, dev'
+	@echo 'make demo    setup + replay of $(BAG) into out/demo'
+	@echo 'make test    setup + torch (CPU) + all tests'
+	@echo 'make lint    setup + ruff + mypy'
+	@echo 'make bench   setup + stage times into out/bench.json'
+	@echo 'make clean   remove what the targets made, .venv too'
+
+setup: .venv/.setup
+
+.venv/.setup: setup.py setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) -e '.[world,test,dev]'
+	@touch $@
+
+# The CPU build first: from PyPI alone torch comes with several GB of CUDA.
+.venv/.train: .venv/.setup
+	$(PIP) torch==2.13.0 --extra-index-url $(TORCH_INDEX)
+	$(PIP) -e '.[train]'
+	@touch $@
+
+demo: .venv/.setup
+	$(BIN)/lagr demo
+
+test: .venv/.train
+	$(BIN)/python -m pytest
+
+lint: .venv/.setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/.setup
+	@mkdir -p out
+	$(BIN)/lagr bench --json out/bench.json
+
+clean:
+	rm -rf .venv out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

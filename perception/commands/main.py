@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``lagr``: its subcommands, and what an error looks like to the caller."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from typing import NoReturn
+
+# Matrices here are small: BLAS threads would only fight the engine's. Read when numpy loads.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+
+import typer
+
+from perception.errors import PerceptionError
+
+EXTRA_OF_MODULE = {
+    'moderngl': 'world',
+    'glcontext': 'world',
+    'torch': 'train',
+    'onnx': 'train',
+    'onnxscript': 'train',
+}
+
+app = typer.Typer(
+    name='lagr',
+    help='Camera images in, traversability to the horizon and cost maps out.',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for _name in ('demo', 'replay', 'world', 'train', 'evaluate', 'export', 'bench'):
+    if importlib.util.find_spec(f'perception.commands.{_name}') is None:
+        continue
+    _module = importlib.import_module(f'perception.commands.{_name}')
+    if hasattr(_module, 'app'):
+        app.add_typer(_module.app, name=_name)
+    else:
+        app.command(_name)(getattr(_module, _name))
+
+
+def main() -> None:
+    """
+    Run ``lagr``.
+
+    Exit codes: 0 success, 1 bad input (one line on stderr), 2 bad usage, 130 interrupted.
+    """
+    try:
+        app()
+    except PerceptionError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        extra = EXTRA_OF_MODULE.get((error.name or '').partition('.')[0])
+        if extra is None:
+            raise
+        _fail(f"{error.name} is not installed: pip install 'lagr_perception[{extra}]'")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f'{error.filename}: {error.strerror}; check the path, its permissions and space')
+
+
+def _fail(message: str) -> NoReturn:
+    """One line on stderr, exit code 1."""
+    typer.echo(f'lagr: error: {" ".join(message.split())}', err=True)
+    sys.exit(1)
