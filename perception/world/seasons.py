@@ -121,5 +121,5 @@ def look_of(spec: WorldSpec) -> Look:
 
 def _vary(matrix: Matrix, rng: np.random.Generator, sigma: float) -> Float:
     """Matrix with another brightness and a slight cast."""
-    cast = 1 + rng.normal(0, sigma * 0.5, 3)
+    cast = 1 + rng.normal(0, sigma * 0.35, 3)
     return np.array(matrix) * (cast * rng.uniform(0.82, 1.15))[:, None]
