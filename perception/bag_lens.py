@@ -1,18 +1,162 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lens and rectification of a raw camera, as sensor_msgs/CameraInfo describes them."""
+"""sensor_msgs/CameraInfo -> camera, lens and rectification maps."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from perception.types import Float
+from perception.errors import CalibrationError
+from perception.types import Camera, Float
+
+Maps = tuple[NDArray[Any], NDArray[Any]]
+
+_FISHEYE = ('equidistant', 'fisheye')
+_PINHOLE = ('', 'plumb_bob', 'rational_polynomial', 'thin_prism')
 
 
 @dataclass(frozen=True)
 class Lens:
-    """Raw camera: ``K`` (3, 3) [px], distortion ``D`` of ``model``, rotation ``R`` to rectified."""
+    """Raw camera: ``K`` (3, 3) [px], distortion ``D`` of ``model``, ``R`` raw -> rectified."""
 
     K: Float
     D: Float = field(default_factory=lambda: np.zeros(5))
     R: Float = field(default_factory=lambda: np.eye(3))
     model: str = 'plumb_bob'
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One CameraInfo: the rectified ``camera`` (P), the raw ``lens``, and Tx = P[0, 3] [px m]."""
+
+    camera: Camera
+    lens: Lens
+    tx: float
+
+    @property
+    def undistorted(self) -> bool:
+        """True where raw pixels are rectified pixels already."""
+        lens = self.lens
+        return (
+            not np.any(lens.D)
+            and np.allclose(lens.R, np.eye(3))
+            and np.allclose(lens.K, self.camera.K, rtol=1e-6)
+        )
+
+
+def calibration_from_info(info: Any, topic: str = 'camera_info') -> Calibration:
+    """
+    Read a sensor_msgs/CameraInfo, its binning and region of interest applied.
+
+    Parameters
+    ----------
+    info : sensor_msgs/CameraInfo
+        An empty P (a camera calibrated alone) means K; an empty R means no rotation.
+    topic : str
+        Named in errors.
+
+    Raises
+    ------
+    CalibrationError
+        Zero size, uncalibrated, NaN or absurd numbers, unknown distortion model.
+
+    Convention
+        Binning averages pixels, so the centre of a binned pixel lies between its parts:
+        c' = (c + 0.5) / binning - 0.5.
+    """
+    K = np.array(info.k, float).reshape(3, 3)
+    P = np.array(info.p, float).reshape(3, 4)
+    R = np.array(info.r, float).reshape(3, 3)
+    D = np.array(info.d, float)
+    if not P.any():
+        P[:, :3] = K
+    if not K.any():
+        K = P[:, :3].copy()
+    _check(topic, info, K, P, D)
+    crop, size = _crop(info)
+    K, P = crop @ K, crop @ P
+    fx, fy, cx, cy = (float(v) for v in (P[0, 0], P[1, 1], P[0, 2], P[1, 2]))
+    camera = Camera(*size, fx, fy, cx, cy, info.header.frame_id)
+    _check_centre(topic, camera)
+    lens = Lens(K, D, R if R.any() else np.eye(3), info.distortion_model)
+    return Calibration(camera, lens, float(P[0, 3]))
+
+
+def camera_from_info(info: Any, topic: str = 'camera_info') -> tuple[Camera, Maps | None]:
+    """Rectified camera of a CameraInfo, and the maps from its raw images (None = not needed)."""
+    calibration = calibration_from_info(info, topic)
+    if calibration.undistorted:
+        return calibration.camera, None
+    return calibration.camera, rectify_maps(calibration.lens, calibration.camera)
+
+
+def rectify_maps(lens: Lens, camera: Camera) -> Maps:
+    """Fixed-point maps for cv2.remap, (H, W, 2) int16 and (H, W) uint16: raw -> ``camera``."""
+    size = (camera.width, camera.height)
+    if lens.model in _FISHEYE:
+        maps = cv2.fisheye.initUndistortRectifyMap(
+            lens.K, lens.D[:4], lens.R, camera.K, size, cv2.CV_16SC2
+        )
+    else:
+        maps = cv2.initUndistortRectifyMap(
+            lens.K, lens.D, lens.R, camera.K, size, cv2.CV_16SC2
+        )
+    return np.asarray(maps[0]), np.asarray(maps[1])
+
+
+def rectify(image: NDArray[Any], maps: Maps, *, nearest: bool = False) -> NDArray[Any]:
+    """Image (H, W[, C]) through the maps; outside = 0. Depth needs ``nearest``."""
+    if nearest:  # the second map holds the fractions: five bits for u, five for v
+        half = np.stack([maps[1] >> 4 & 1, maps[1] >> 9 & 1], -1).astype(np.int16)
+        rounded = maps[0] + half
+        return np.asarray(cv2.remap(image, rounded, np.empty(0), cv2.INTER_NEAREST))
+    return np.asarray(cv2.remap(image, maps[0], maps[1], cv2.INTER_LINEAR))
+
+
+def _check(topic: str, info: Any, K: Float, P: Float, D: Float) -> None:
+    remedy = 'calibrate the camera and record its CameraInfo'
+    if not info.width or not info.height:
+        raise CalibrationError(
+            f'{topic}: CameraInfo of size {info.width} x {info.height}; {remedy}'
+        )
+    if not K.any():
+        raise CalibrationError(f'{topic}: uncalibrated camera (K and P are all zero); {remedy}')
+    for name, matrix in (('K', K), ('P', P), ('D', D)):
+        if not np.isfinite(matrix).all():
+            raise CalibrationError(f'{topic}: {name} holds NaN or infinity; {remedy}')
+    for name, value in (('K[0]', K[0, 0]), ('K[4]', K[1, 1]), ('P[0]', P[0, 0]),
+                        ('P[5]', P[1, 1])):
+        if value <= 0:
+            raise CalibrationError(f'{topic}: focal length {name} = {value:g} px; {remedy}')
+    model = info.distortion_model
+    if D.any() and model not in _PINHOLE + _FISHEYE:
+        known = ', '.join(m for m in _PINHOLE + _FISHEYE if m)
+        raise CalibrationError(f'{topic}: unknown distortion_model {model!r}; use {known}')
+    if D.any() and (len(D) < 4 if model in _FISHEYE else len(D) not in (4, 5, 8, 12, 14)):
+        raise CalibrationError(f'{topic}: {len(D)} distortion values for {model!r}; {remedy}')
+
+
+def _check_centre(topic: str, camera: Camera) -> None:
+    """A principal point far outside the image is a mistake, not a lens."""
+    if abs(camera.cx - camera.width / 2) > camera.width or (
+        abs(camera.cy - camera.height / 2) > camera.height
+    ):
+        raise CalibrationError(
+            f'{topic}: principal point ({camera.cx:g}, {camera.cy:g}) lies far outside the '
+            f'{camera.width} x {camera.height} image; does the calibration fit this size?'
+        )
+
+
+def _crop(info: Any) -> tuple[Float, tuple[int, int]]:
+    """Full-resolution pixels -> image pixels (3, 3), and the image's (width, height)."""
+    bx, by = max(1, info.binning_x), max(1, info.binning_y)
+    roi = info.roi
+    width, height = roi.width or info.width, roi.height or info.height
+    crop = np.array([
+        [1 / bx, 0, (0.5 - roi.x_offset) / bx - 0.5],
+        [0, 1 / by, (0.5 - roi.y_offset) / by - 0.5],
+        [0, 0, 1.0],
+    ])
+    return crop, (width // bx, height // by)

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recorded drive as frames: what is in a rosbag2, matched by stamp and rectified."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.bag_file import BagFile, stamp_ns
+from perception.bag_inputs import Inputs, Kind, choose_inputs
+from perception.bag_lens import Lens, Maps, rectify, rectify_maps
+from perception.bag_match import Pairer
+from perception.bag_messages import depth_from_pixels, grey, image_from_message
+from perception.bag_mount import find_poses
+from perception.bag_poses import static_tree
+from perception.bag_topics import CameraTopic, check_size
+from perception.config import Config
+from perception.errors import BagError, ImageError
+from perception.types import Camera, Float, Frame
+
+_BLIND_FRAMES = 10  # so many depth images without a single value, from the start, are a fault
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a bag holds for us; ``frames`` is an upper bound."""
+
+    kind: Kind
+    image_topic: str
+    right_image_topic: str | None
+    depth_topic: str | None
+    info_topics: tuple[str, ...]
+    camera: Camera
+    colour: bool
+    rectified: bool
+    baseline_m: float | None
+    pose_source: str
+    mount_source: str
+    frames: int
+    sync_tolerance_s: float
+    notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """One line for each thing found, for printing."""
+        c = self.camera
+        names = {'stereo': 'stereo pair', 'rgbd': 'RGB-D pair', 'mono': 'one camera'}
+        topics = [t for t in (self.image_topic, self.right_image_topic, self.depth_topic) if t]
+        base = f', baseline {self.baseline_m:.3f} m' if self.baseline_m else ''
+        lines = [
+            f'{names[self.kind]}: {" + ".join(topics)}',
+            f'images: {c.width} x {c.height}, {"colour" if self.colour else "grey"}, '
+            f'{"recorded rectified" if self.rectified else "rectified here"}, '
+            f'fx {c.fx:.1f} px{base}',
+            f'calibration: {", ".join(self.info_topics)}',
+            f'frames: up to {self.frames}',
+            f'poses: {self.pose_source}',
+            f'mount: {self.mount_source}',
+        ]
+        if self.kind != 'mono':
+            lines[3] += f', matched by stamp within {self.sync_tolerance_s:g} s'
+        lines += [f'note: {note}' for note in self.notes]
+        return lines + [f'skipped: {item}' for item in self.skipped]
+
+
+class BagSource:
+    """
+    The frames of one bag; a context manager. Memory does not grow with the bag's length.
+
+    Poses are read at the start (they are small), images as they are asked for.
+    """
+
+    def __init__(self, path: Path, config: Config) -> None:
+        """Open the bag and find its inputs; see ``open_bag``."""
+        self._file = BagFile(path)
+        try:
+            tree = static_tree(self._file)
+            self._inputs = choose_inputs(self._file, tree, config.input)
+            self._poses = find_poses(self._file, tree, self._inputs.image, config.input)
+        except BaseException:
+            self._file.close()
+            raise
+        self._config = config.input
+
+    def __enter__(self) -> Self:
+        """Give the source itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._file.close()
+
+    def __len__(self) -> int:
+        """Give the number of frames expected, an upper bound."""
+        partner = self._inputs.right or self._inputs.depth
+        counts = self._file.counts
+        image = counts[self._inputs.image.topic]
+        return min(image, counts[partner.topic]) if partner else image
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Topic -> type of everything in the bag."""
+        return self._file.topics
+
+    def messages(self, topics: list[str]) -> Iterator[tuple[str, int, Any]]:
+        """(topic, header stamp or else receive time [ns], message), in order of receiving."""
+        return self._file.messages(topics)
+
+    @cached_property
+    def found(self) -> Found:
+        """What will be read, and what not."""
+        chosen = self._inputs
+        used = [c for c in (chosen.image, chosen.right, chosen.depth) if c]
+        return Found(
+            kind=chosen.kind,
+            image_topic=chosen.image.topic,
+            right_image_topic=chosen.right.topic if chosen.right else None,
+            depth_topic=chosen.depth.topic if chosen.depth else None,
+            info_topics=tuple(dict.fromkeys(c.info_topic for c in used if c.info_topic)),
+            camera=self._rectifier.camera,
+            colour=chosen.image.pixels == 'colour',
+            rectified=self._rectifier.left is None and self._rectifier.right is None,
+            baseline_m=chosen.baseline_m,
+            pose_source=self._poses.source,
+            mount_source=self._poses.mount_source,
+            frames=len(self),
+            sync_tolerance_s=self._config.sync_tolerance_s,
+            notes=chosen.notes + self._poses.notes,
+            skipped=tuple(
+                f'{topic}: type {kind} is not defined in the bag'
+                for topic, kind in self._file.unknown.items()
+            ),
+        )
+
+    def frames(self) -> Iterator[Frame]:
+        """
+        Frames in the order of their stamps.
+
+        Raises
+        ------
+        BagError
+            Stamps run backwards, no pair within the tolerance, or a damaged file.
+        ImageError, CalibrationError
+            An image that cannot be decoded, or of another size than its CameraInfo; depth
+            images without any measurement.
+        """
+        blind = count = 0
+        for stamp, image, partner in self._matched():
+            frame = self._frame(stamp, image, partner)
+            if frame.depth is not None and blind == count:
+                blind += not np.isfinite(frame.depth).any()
+            count += 1
+            if blind == min(_BLIND_FRAMES, len(self)):
+                raise self._blind(blind)
+            yield frame
+        if count and blind == count:
+            raise self._blind(blind)
+
+    @cached_property
+    def _rectifier(self) -> '_Rectifier':
+        return _Rectifier.of(self._inputs)
+
+    def _frame(self, stamp: int, image: Any, partner: Any) -> Frame:
+        chosen, maps = self._inputs, self._rectifier
+        pixels = _pixels(image, chosen.image)
+        right = depth = None
+        if chosen.right:
+            right = _remap(grey(_pixels(partner, chosen.right)), maps.right)
+        if chosen.depth:
+            depth = self._depth(_pixels(partner, chosen.depth), chosen.depth)
+        return Frame(
+            stamp_ns=stamp, image=_remap(pixels, maps.left), camera=maps.camera, right=right,
+            baseline_m=chosen.baseline_m, depth=depth,
+            odom_from_base=self._poses.at(stamp),
+            base_from_camera=self._poses.base_from_camera,
+        )
+
+    def _depth(self, pixels: NDArray[Any], topic: CameraTopic) -> Float:
+        """Metres in the pixels of the rectified image; nearest, as depth must not be mixed."""
+        depth = depth_from_pixels(pixels, topic.topic)
+        size = (self._inputs.image.width, self._inputs.image.height)
+        if depth.shape != size[::-1]:
+            depth = np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT))
+        if self._rectifier.left is not None and not topic.rectified:
+            depth = rectify(depth, self._rectifier.left, nearest=True)
+            depth[depth == 0] = np.nan  # outside of the raw image
+        return depth
+
+    def _blind(self, frames: int) -> ImageError:
+        topic = self._inputs.depth.topic if self._inputs.depth else ''
+        return ImageError(
+            f'{topic}: no valid depth in the first {frames} images (all 0, NaN or infinite); '
+            f'check the depth camera, or name input.image_topic and input.right_image_topic'
+        )
+
+    def _matched(self) -> Iterator[tuple[int, Any, Any]]:
+        """(stamp, image message, partner message or None), nearest stamps within tolerance."""
+        chosen = self._inputs
+        partner = chosen.right or chosen.depth
+        if partner is None:
+            for _, stamp, data in self._ordered([chosen.image.topic]):
+                yield stamp, self._file.decode(chosen.image.topic, data), None
+            return
+        pairer = Pairer(round(self._config.sync_tolerance_s * 1e9))
+        for topic, stamp, data in self._ordered([chosen.image.topic, partner.topic]):
+            pairer.add(topic == chosen.image.topic, stamp, data)
+            yield from self._decoded(pairer.take(ended=False), partner.topic)
+        yield from self._decoded(pairer.take(ended=True), partner.topic)
+        if not pairer.pairs:
+            raise BagError(
+                f'{self._file.path}: no image of {chosen.image.topic} and {partner.topic} within '
+                f'input.sync_tolerance_s = {self._config.sync_tolerance_s:g} s (nearest: '
+                f'{pairer.nearest}); raise the tolerance, or synchronise the cameras'
+            )
+
+    def _decoded(
+        self, pairs: Iterator[tuple[int, bytes, bytes]], partner_topic: str
+    ) -> Iterator[tuple[int, Any, Any]]:
+        for stamp, data, partner in pairs:
+            yield (stamp, self._file.decode(self._inputs.image.topic, data),
+                   self._file.decode(partner_topic, partner))
+
+    def _ordered(self, topics: list[str]) -> Iterator[tuple[str, int, bytes]]:
+        """Raw messages with their stamps, which must rise on each topic; repeats are dropped."""
+        last: dict[str, int] = {}
+        for topic, received_ns, data in self._file.raw(topics):
+            stamp = stamp_ns(self._file.decode(topic, data), received_ns)
+            previous = last.get(topic, -1)
+            if stamp < previous:
+                raise BagError(
+                    f'{self._file.path}: {topic}: stamps run backwards, {stamp / 1e9:.9f} s '
+                    f'after {previous / 1e9:.9f} s; record again, or cut the bag there'
+                )
+            last[topic] = stamp
+            if stamp > previous:
+                yield topic, stamp, data
+
+
+def open_bag(path: Path, config: Config) -> BagSource:
+    """
+    Open a rosbag2 and find its cameras, calibration and poses; prints nothing.
+
+    Parameters
+    ----------
+    path : Path
+        Folder with metadata.yaml, or a bare .mcap or .db3 file.
+    config : Config
+        ``config.input`` may name topics and sets the tolerances.
+
+    Raises
+    ------
+    BagError, ImageError, CalibrationError
+        One line that names the path or topic and the remedy.
+    """
+    return BagSource(Path(path), config)
+
+
+@dataclass(frozen=True)
+class _Rectifier:
+    """The camera of the frames, and the maps that the recorded images still need."""
+
+    camera: Camera
+    left: Maps | None
+    right: Maps | None
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> '_Rectifier':
+        calibration = inputs.image.calibration
+        assert calibration is not None
+        model = calibration.camera
+        frame_id = inputs.image.frame_id or model.frame_id
+        camera = Camera(model.width, model.height, model.fx, model.fy, model.cx, model.cy,
+                        frame_id)
+        right = _maps(inputs.right, camera) if inputs.right else None
+        return cls(camera, _maps(inputs.image, camera), right)
+
+
+def _maps(topic: CameraTopic, camera: Camera) -> Maps | None:
+    """Maps to ``camera``; a right camera with another principal point is shifted to it too."""
+    calibration = topic.calibration
+    assert calibration is not None
+    if not topic.rectified:
+        return rectify_maps(calibration.lens, camera)
+    if np.allclose(calibration.camera.K, camera.K, atol=1e-3):
+        return None
+    return rectify_maps(Lens(calibration.camera.K), camera)
+
+
+def _pixels(message: Any, topic: CameraTopic) -> NDArray[Any]:
+    pixels = image_from_message(message, topic.topic)
+    check_size(topic, pixels.shape)
+    if (pixels.dtype != np.uint8) != (topic.pixels == 'depth'):
+        raise ImageError(f'{topic.topic}: turned from {topic.pixels} to {pixels.dtype} pixels')
+    return pixels
+
+
+def _remap(image: NDArray[Any], maps: Maps | None) -> NDArray[Any]:
+    return image if maps is None else rectify(image, maps)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where robot and camera are: poses over time and the mount, from what the bag holds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perception.bag_file import BagFile
+from perception.bag_poses import PoseTrack, StaticTree, odometry_track, tf_track
+from perception.bag_topics import CameraTopic
+from perception.config import InputConfig
+from perception.errors import BagError
+from perception.types import Float
+
+_BASES = ('base_link', 'base_footprint')
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Poses of the base frame and the mount of the camera, each with its source in words."""
+
+    track: PoseTrack | None
+    child_from_base: Float
+    tolerance_s: float
+    source: str
+    base_from_camera: Float | None
+    mount_source: str
+    notes: tuple[str, ...]
+
+    def at(self, stamp_ns: int) -> Float | None:
+        """``odom_from_base`` (4, 4) at a stamp, or None."""
+        child = self.track.at(stamp_ns, self.tolerance_s) if self.track else None
+        return None if child is None else child @ self.child_from_base
+
+
+def find_poses(
+    bag: BagFile, tree: StaticTree, image: CameraTopic, config: InputConfig
+) -> Poses:
+    """
+    Odometry or /tf poses, and base_from_camera from /tf_static.
+
+    The base frame is ``config.base_frame``, else the moving frame of the poses, else base_link
+    or base_footprint, else the top of the camera's own tree. The mount is that of the frame
+    named in the image header, as stereo_image_proc takes it (R of the CameraInfo left out).
+
+    Raises
+    ------
+    BagError
+        A named odometry topic is not in the bag.
+    """
+    track, notes = _track(bag, config)
+    if track is not None and (gap := _gap(bag, track, image, config)):
+        notes.append(gap)
+        track = None
+    base = config.base_frame or (track.child if track else '') or _base_of(tree, image)
+    child_from_base: Float = np.eye(4)
+    if track is not None and track.child and track.child != base:
+        found = tree.lookup(track.child, base)
+        if found is None:
+            notes.append(f'{track.topic}: /tf_static does not join {track.child} and {base}; '
+                         'no poses')
+            track = None
+        else:
+            child_from_base = found
+    mount, mount_source = _mount(tree, base, image, notes)
+    source = 'none (no nav_msgs/Odometry and no odom transform that fits)'
+    if track is not None:
+        source = (f'{track.topic}, {track.frame} -> {base}, {len(track.stamps_ns)} poses, '
+                  f'interpolated, at most {config.pose_tolerance_s:g} s away')
+    return Poses(track, child_from_base, config.pose_tolerance_s, source, mount, mount_source,
+                 tuple(notes))
+
+
+def _track(bag: BagFile, config: InputConfig) -> tuple[PoseTrack | None, list[str]]:
+    """The named odometry, else the first that has poses, else /tf."""
+    notes: list[str] = []
+    topics = bag.of_type('nav_msgs/Odometry')
+    if config.odometry_topic:
+        if config.odometry_topic not in topics:
+            held = ', '.join(topics) or 'none'
+            raise BagError(f'{bag.path}: input.odometry_topic = {config.odometry_topic}: no such '
+                           f'odometry topic; it has: {held}')
+        topics = [config.odometry_topic]
+    for topic in topics:
+        track, note = odometry_track(bag, topic)
+        if track is not None:
+            return track, notes
+        notes.append(note)
+    return (None if config.odometry_topic else tf_track(bag, config.odom_frame)), notes
+
+
+def _gap(bag: BagFile, track: PoseTrack, image: CameraTopic, config: InputConfig) -> str:
+    """Say so where poses and images do not overlap in time; empty where they do."""
+    first, last = int(track.stamps_ns[0]), int(track.stamps_ns[-1])
+    margin = round(config.pose_tolerance_s * 1e9)
+    start, end = image.first_stamp_ns, image.first_stamp_ns + bag.duration_ns
+    if first - margin <= end and start <= last + margin:
+        return ''
+    gap_s = max(first - end, start - last) / 1e9
+    size = f'{gap_s / 86400:.1f} days' if gap_s > 86400 else f'{gap_s:.1f} s'
+    side = 'older' if last < start else 'newer'
+    return f'{track.topic}: its stamps are {size} {side} than the images; no poses'
+
+
+def _base_of(tree: StaticTree, image: CameraTopic) -> str:
+    """A base frame for a bag without poses."""
+    known = {parent for parent, _ in tree.links.values()} | set(tree.links)
+    for name in _BASES:
+        if name in known:
+            return name
+    return tree.root(image.frame_id)
+
+
+def _mount(
+    tree: StaticTree, base: str, image: CameraTopic, notes: list[str]
+) -> tuple[Float | None, str]:
+    info_frame = image.calibration.camera.frame_id.lstrip('/') if image.calibration else ''
+    for frame in dict.fromkeys((image.frame_id, info_frame)):
+        if not frame or frame == base:
+            continue
+        mount = tree.lookup(base, frame)
+        if mount is None:
+            continue
+        if abs(mount[2, 2]) > 0.9:  # z of a forward camera is level: x forward was meant
+            notes.append(f'{frame} is no optical frame (its z axis is vertical); mount not used')
+            continue
+        return mount, f'/tf_static, {base} -> {frame}'
+    return None, f'none (/tf_static does not join {base or "a base"} and {image.frame_id})'
