@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from perception.errors import ConfigError
 
@@ -83,6 +83,9 @@ class PlaneConfig(Section):
     smoothing: float = Field(
         0.3, gt=0.0, le=1.0, description='Weight of a new camera height in the pyramid scale'
     )
+    rebuild_change: float = Field(
+        0.05, ge=0.0, le=0.5, description='Relative change of height that rebuilds the pyramid'
+    )
 
 
 class MountConfig(Section):
@@ -105,9 +108,6 @@ class PyramidConfig(Section):
     """Distance-normalised pyramid (algorithms.md A2.2)."""
 
     preset: Literal['bands7', 'bands24'] = Field('bands7', description='Seven bands, or dense 24')
-    rebuild_change: float = Field(
-        0.05, ge=0.0, le=0.5, description='Relative change of f x height that rebuilds the bands'
-    )
 
 
 class ContrastConfig(Section):
@@ -162,6 +162,15 @@ class MapConfig(Section):
         0.2, gt=0.0, le=100.0, description='Weight of one stereo or depth point'
     )
     window_weight: float = Field(1.0, ge=0.0, le=100.0, description='Weight of one window')
+    blocking_probability: float = Field(
+        0.7, gt=0.0, le=1.0, description='Obstacle probability that blocks windows behind it'
+    )
+
+    @model_validator(mode='after')
+    def _rings_grow(self) -> 'MapConfig':
+        if self.image_height_m >= self.camera_height_m:
+            raise ValueError('image_height_m must be below camera_height_m')
+        return self
 
 
 class CostConfig(Section):

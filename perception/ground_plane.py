@@ -6,7 +6,7 @@ Source
     RSS07 and IROS08-DBN, algorithms.md A1; bins and thresholds are its [Rec] values.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,7 +91,8 @@ def hough_plane(
     if known_height_m > 0:
         low, high = max(known_height_m - HEIGHT_SLACK_M, 0.02), known_height_m + HEIGHT_SLACK_M
     normals = _tilted_normals(config)
-    points = pixel_rays(np.stack([u, v], -1), samples.camera) * (samples.focal_baseline / d)[:, None]
+    depth = samples.focal_baseline / d
+    points = pixel_rays(np.stack([u, v], -1), samples.camera) * depth[:, None]
     heights = -(normals.astype(np.float32) @ points.T.astype(np.float32))  # (tilts, n)
     bins = np.log(np.maximum(heights, 1e-6) / low) * (HEIGHT_BINS / np.log(high / low))
     inside = (bins >= 0) & (bins < HEIGHT_BINS)
@@ -283,22 +284,34 @@ def moved_plane(plane: GroundPlane, before: Frame, now: Frame) -> GroundPlane:
     return GroundPlane.from_normal(moved, height, plane.camera, plane.focal_baseline)
 
 
+TrackerState = tuple[tuple[GroundPlane, Frame] | None, float, float]
+
+
 class PlaneTracker:
     """
-    The ground plane over time: the only state is the last accepted plane and its frame.
+    The ground plane over time.
 
     Tracks from the last plane; votes anew where that fails; holds a lost plane for ``hold_s``,
     carried by odometry; then falls back on calibration. Only 'hough' and 'tracked' are fresh.
+    State: the last accepted plane with its frame, and the smoothed camera height.
     """
 
     def __init__(self, config: PlaneConfig, mount: MountConfig) -> None:
         self._config = config
         self._mount = mount
-        self._last: tuple[GroundPlane, Frame] | None = None
+        self.reset()
 
     def reset(self) -> None:
-        """Forget the last plane."""
-        self._last = None
+        """Forget the last plane and the height."""
+        self.restore((None, 0.0, 0.0))
+
+    def save(self) -> TrackerState:
+        """All the tracker remembers."""
+        return self._last, self._height_m, self._scale_height_m
+
+    def restore(self, state: TrackerState) -> None:
+        """Return to a saved state."""
+        self._last, self._height_m, self._scale_height_m = state
 
     def update(self, grid: DepthGrid | None, frame: Frame) -> PlaneEstimate | None:
         """The plane of this frame; None where neither measurement nor calibration gives one."""
@@ -308,8 +321,19 @@ class PlaneTracker:
                           odom_from_base=frame.odom_from_base,
                           base_from_camera=frame.base_from_camera)
             self._last = (estimate.plane, light)
-            return estimate
-        return self._fall_back(frame)
+        else:
+            estimate = self._fall_back(frame)
+        return estimate and self._scaled(estimate)
+
+    def _scaled(self, estimate: PlaneEstimate) -> PlaneEstimate:
+        """With the height the pyramid uses: smoothed, and changed in steps, not every frame."""
+        height = estimate.plane.height_m
+        change = self._config.smoothing if self._height_m else 1.0
+        self._height_m += change * (height - self._height_m)
+        if abs(self._height_m - self._scale_height_m) > (
+                self._config.rebuild_change * self._scale_height_m):
+            self._scale_height_m = self._height_m
+        return replace(estimate, scale_height_m=self._scale_height_m)
 
     def _fit(self, grid: DepthGrid) -> PlaneEstimate | None:
         samples = sample_points(grid, self._config)

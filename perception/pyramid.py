@@ -259,7 +259,7 @@ def inside_mask(affine: Float, size: tuple[int, int], camera: Camera) -> Image:
     v = affine[1, 0] * x + (affine[1, 1] * y + affine[1, 2])
     half = 0.5  # a pixel reaches half a pixel beyond its centre
     inside = (u >= -half) & (u <= camera.width - half) & (v >= -half) & (v <= camera.height - half)
-    return inside.view(np.uint8) * np.uint8(255)
+    return np.asarray(inside.view(np.uint8) * np.uint8(255), np.uint8)
 
 
 def _outside(pyramid: Pyramid) -> Float:
@@ -281,7 +281,8 @@ def at_centres(values: Float, band: Band, row_stride: int) -> Float:
 
 
 def window_shares(
-    masks: Image, step: int, pyramid: Pyramid, size: tuple[int, int] = (WINDOW_ROWS, WINDOW_COLUMNS)
+    masks: Image, step: int, pyramid: Pyramid,
+    size: tuple[int, int] = (WINDOW_ROWS, WINDOW_COLUMNS),
 ) -> Float:
     """
     Share of each window that each mask covers.

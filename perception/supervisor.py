@@ -193,7 +193,7 @@ def _occlusion_edges(disparity: Float) -> Mask:
     high = cv2.dilate(filled, kernel)
     low = cv2.erode(filled, kernel)
     step: Mask = (high - low) > OCCLUSION_JUMP * high + 1
-    return cv2.dilate(step.view(np.uint8), kernel) > 0
+    return np.asarray(cv2.dilate(step.view(np.uint8), kernel) > 0)
 
 
 def labels_from_masks(

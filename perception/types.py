@@ -174,6 +174,7 @@ class PlaneEstimate:
     plane: GroundPlane
     source: PlaneSource
     inlier_share: float = 0.0
+    scale_height_m: float = 0.0  # smoothed camera height that the pyramid is scaled by [m]
 
     @property
     def fresh(self) -> bool:

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One frame through the whole chain; reads like the diagram of the architecture.
+
+State lives in two named places, the plane tracker and the map; both can be saved, restored and
+reset.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from perception.config import Config
+from perception.contrast import ContrastMode, band_strips, gather
+from perception.costmap import rolling_grid
+from perception.errors import GroundPlaneError
+from perception.ground_plane import PlaneTracker, fit_planes
+from perception.inference import Network, softmax
+from perception.polar_map import PolarMap
+from perception.projection import frame_evidence, odom_from_camera
+from perception.pyramid import Pyramid, build_pyramid, scale_factor
+from perception.stereo import depth_grid
+from perception.supervisor import PointLabels, WindowLabels, label_points, supervise
+from perception.types import Costmap, DepthGrid, Evidence, Float, Frame, PlaneEstimate
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    All that one frame gave.
+
+    Without a plane, everything after it is None: nothing is guessed. ``labels`` are the teacher's
+    and exist only on a fresh plane. ``probabilities`` (N, 5) float32 in the order of
+    ``pyramid.windows``. ``stage_ms`` holds the wall time of each stage that ran.
+    """
+
+    frame: Frame
+    stage_ms: dict[str, float]
+    grid: DepthGrid | None = None
+    plane: PlaneEstimate | None = None
+    pyramid: Pyramid | None = None
+    points: PointLabels | None = None
+    labels: WindowLabels | None = None
+    probabilities: Float | None = None
+    costmap: Costmap | None = None
+
+
+class Pipeline:
+    """Frames in, labels and cost maps out."""
+
+    def __init__(self, config: Config, network: Network) -> None:
+        self.config = config
+        self.network = network
+        self.tracker = PlaneTracker(config.plane, config.mount)
+        self.map = PolarMap(config.map)
+
+    def reset(self) -> None:
+        """Forget plane and map, as after a jump backwards in time."""
+        self.tracker.reset()
+        self.map.reset()
+
+    def process(self, frame: Frame) -> Result:
+        """
+        Run one frame.
+
+        Raises
+        ------
+        GroundPlaneError
+            A camera alone whose height nothing states.
+        ImageError, CalibrationError
+            The frame contradicts its calibration.
+        """
+        config, clock = self.config, StageClock()
+        with clock('stereo'):
+            grid = depth_grid(frame, config.stereo)
+        with clock('plane'):
+            estimate = self.tracker.update(grid, frame)
+        if estimate is None:
+            if grid is None:
+                raise GroundPlaneError(
+                    'one camera alone shows no ground plane: record base_link -> camera on '
+                    '/tf_static, or set mount.height_m and mount.pitch_rad'
+                )
+            return Result(frame, clock.ms, grid)
+        with clock('preprocess'):
+            pyramid = self.lay_pyramid(estimate)
+            strips = band_strips(frame.image, pyramid, self.contrast, self.network.spec.receptive)
+        with clock('network'):
+            outputs = self.network.features(strips)
+            probabilities = window_probabilities(outputs, pyramid, self.network)
+        with clock('supervisor'):
+            points = label_points(grid, fit_planes(grid, estimate.plane, config.plane),
+                                  config.supervisor) if grid else None
+            labels = supervise(points, grid, pyramid, config.supervisor) if (
+                grid and points and estimate.fresh) else None
+        with clock('map'):
+            pose = odom_from_camera(frame, estimate.plane, config.mount)
+            depth = (points, grid) if points and grid else None
+            evidence = frame_evidence(pyramid, probabilities, pose, config.map, depth)
+            costmap = self._fuse(evidence, pose, frame.stamp_ns)
+        return Result(frame, clock.ms, grid, estimate, pyramid, points, labels, probabilities,
+                      costmap)
+
+    @property
+    def contrast(self) -> ContrastMode:
+        """How Y is normalised: as configured, or as the network was trained."""
+        mode = self.config.contrast.mode
+        return self.network.spec.contrast if mode == 'network' else mode
+
+    def lay_pyramid(self, estimate: PlaneEstimate) -> Pyramid:
+        """The bands over this frame, scaled by the smoothed camera height."""
+        g = scale_factor(estimate.plane.camera, estimate.scale_height_m)
+        return build_pyramid(estimate.plane, self.config.pyramid.preset, g=g,
+                             row_stride=self.network.spec.receptive.row_stride)
+
+    def _fuse(self, evidence: list[Evidence], pose: Float, stamp_ns: int) -> Costmap:
+        self.map.move_to(float(pose[0, 3]), float(pose[1, 3]))
+        self.map.decay()
+        for part in evidence:
+            self.map.add(part)
+        return rolling_grid(self.map, self.config.cost, stamp_ns)
+
+
+def window_probabilities(outputs: list[Float], pyramid: Pyramid, network: Network) -> Float:
+    """
+    Feature maps of the strips -> class histogram of every window, (N, 5) float32.
+
+    The linear layer runs on the maps before the windows are gathered: five channels move, not a
+    hundred.
+    """
+    spec = network.spec
+    logits: list[Float] = [
+        (spec.weight @ output.reshape(len(output), -1)).reshape(-1, *output.shape[1:])
+        for output in outputs
+    ]
+    return softmax(gather(logits, pyramid, spec.receptive) + spec.bias)
+
+
+class StageClock:
+    """Wall time of named stages, in ``ms``."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time the body under this name."""
+        start = perf_counter()
+        yield
+        self.ms[stage] = (perf_counter() - start) * 1e3
+
+
+def percentiles(samples: list[float]) -> dict[str, float]:
+    """Median and 99th percentile."""
+    return {'p50': float(np.percentile(samples, 50)), 'p99': float(np.percentile(samples, 99))}

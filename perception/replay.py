@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a recorded bag through the pipeline: output bag, metrics and report; no ROS needed."""
+
+import json
+import platform
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.bag import BagSource, open_bag
+from perception.bag_writer import BagWriter
+from perception.config import Config, config_hash
+from perception.draw import label_images, overlay, window_index
+from perception.errors import PerceptionError
+from perception.evaluation.true_map import read_true_map
+from perception.inference import load_network
+from perception.pipeline import Pipeline, Result, percentiles
+from perception.report import ReportData, write_report
+from perception.types import CLASSES, Float, Frame
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Metrics:
+    """What metrics.json will say; fed frame by frame, right at every moment."""
+
+    config: Config
+    engine: str
+    network: str
+    frames: int = 0
+    frames_with_plane: int = 0
+    stage_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    total_ms: list[float] = field(default_factory=list)
+    planes: list[tuple[float, float, float]] = field(default_factory=list)
+    classes: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(len(CLASSES), np.int64))
+    last: Frame | None = None
+
+    def add(self, result: Result) -> None:
+        """Count one frame."""
+        self.frames += 1
+        self.last = result.frame
+        for stage, ms in result.stage_ms.items():
+            self.stage_ms[stage].append(ms)
+        self.total_ms.append(sum(result.stage_ms.values()))
+        if result.plane is None:
+            return
+        if result.plane.fresh:
+            self.frames_with_plane += 1
+            plane = result.plane.plane
+            self.planes.append((plane.height_m, plane.pitch_rad, plane.roll_rad))
+        if result.probabilities is not None and result.pyramid is not None:
+            chosen = result.probabilities[result.pyramid.windows.valid].argmax(1)
+            self.classes += np.bincount(chosen, minlength=len(CLASSES))
+
+    def summary(self) -> dict[str, Any]:
+        """The contract of metrics.json; medians are null without a fresh plane."""
+        plane = np.median(self.planes, axis=0).tolist() if self.planes else [None] * 3
+        share = self.classes / max(int(self.classes.sum()), 1)
+        return {
+            'frames': self.frames,
+            'frames_with_plane': self.frames_with_plane,
+            'stage_ms': {stage: percentiles(ms) for stage, ms in self.stage_ms.items()},
+            'total_ms': percentiles(self.total_ms) if self.total_ms else None,
+            'plane': dict(zip(('height_m', 'pitch_rad', 'roll_rad'), plane, strict=True)),
+            'labels': dict(zip(CLASSES, share.tolist(), strict=True)),
+            'config_hash': config_hash(self.config),
+            'engine': self.engine,
+            'network': self.network,
+            'versions': versions(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of what its numbers depend on."""
+    packages = ('lagr_perception', 'numpy', 'opencv-python-headless', 'onnxruntime', 'rosbags')
+    found = {'python': platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = 'not installed'
+    return found
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a replay writes."""
+
+    folder: Path
+
+    @property
+    def bag(self) -> Path:
+        """Bag of labels and cost maps."""
+        return self.folder / 'replay'
+
+    @property
+    def metrics(self) -> Path:
+        """metrics.json."""
+        return self.folder / 'metrics.json'
+
+    @property
+    def report(self) -> Path:
+        """report.html."""
+        return self.folder / 'report.html'
+
+
+def replay(
+    bag: Path, out: Path, config: Config, *, max_frames: int | None = None,
+    on_found: Callable[[list[str]], None] = lambda lines: None,
+    on_progress: Progress = lambda done, total: None,
+) -> dict[str, Any]:
+    """
+    Run a bag through the pipeline.
+
+    Parameters
+    ----------
+    bag : Path
+        rosbag2 folder, or a bare mcap or sqlite3 file.
+    out : Path
+        Folder for ``replay/``, ``metrics.json`` and ``report.html``, made if missing.
+    config : Config
+        All stages.
+    on_found, on_progress : callable
+        Told what the bag holds, and (frames done, frames expected).
+
+    Returns
+    -------
+    dict
+        What metrics.json holds.
+
+    Raises
+    ------
+    PerceptionError
+        Bad bag, calibration, network or configuration. What was done until an error or an
+        interruption is written all the same.
+    """
+    network = load_network(config.network.name, config.network.engine, config.network.threads)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_bag(bag, config))
+        on_found(source.found.lines())
+        outputs = Outputs(out)
+        out.mkdir(parents=True, exist_ok=True)
+        metrics = Metrics(config, network.engine, network.spec.name)
+        report = ReportData(str(bag), source.found.lines())
+        stack.enter_context(_concluding(outputs, metrics, report, source))
+        writer = stack.enter_context(BagWriter(outputs.bag, overwrite=True))
+        total = len(source) if max_frames is None else min(max_frames, len(source))
+        for result in _results(source, Pipeline(config, network), max_frames):
+            write_result(writer, result)
+            metrics.add(result)
+            report.add(result)
+            on_progress(metrics.frames, total)
+    return metrics.summary()
+
+
+def _results(source: BagSource, pipeline: Pipeline, limit: int | None) -> Iterator[Result]:
+    for index, frame in enumerate(source.frames()):
+        if limit is not None and index >= limit:
+            return
+        yield pipeline.process(frame)
+
+
+@contextmanager
+def _concluding(
+    outputs: Outputs, metrics: Metrics, report: ReportData, source: BagSource
+) -> Iterator[None]:
+    """Write metrics and report of what was done, however the body ends."""
+    interrupted = ''
+    try:
+        yield
+    except KeyboardInterrupt:
+        interrupted = 'stopped by the user'
+        raise
+    except PerceptionError as error:
+        interrupted = str(error)
+        raise
+    finally:
+        summary = metrics.summary()
+        outputs.metrics.write_text(json.dumps(summary, indent=2) + '\n')
+        write_report(outputs.report, report, summary, interrupted=interrupted,
+                     true_map=read_true_map(source, metrics.last))
+
+
+def write_result(writer: BagWriter, result: Result) -> None:
+    """Write one frame's labels, plane, points and cost map on the topics of the nodes."""
+    if result.plane is None or result.pyramid is None or result.probabilities is None:
+        return
+    stamp, frame_id = result.frame.stamp_ns, result.frame.camera.frame_id
+    index = window_index(result.pyramid, result.pyramid.windows.valid)
+    labels, confidence = label_images(
+        result.probabilities.argmax(1), result.probabilities.max(1), index)
+    writer.image('/traversability/image', stamp, frame_id, labels, 'mono8')
+    writer.image('/traversability/confidence', stamp, frame_id, confidence, 'mono8')
+    picture = overlay(result.frame.image, labels, confidence)
+    writer.compressed('/traversability/overlay/compressed', stamp, frame_id, picture, 'jpeg')
+    writer.pose('/ground_plane', stamp, frame_id, plane_pose(result))
+    writer.points('/traversability/points', stamp, frame_id, point_columns(result))
+    if result.costmap is not None:
+        writer.occupancy_grid('/costmap', result.costmap)
+
+
+def plane_pose(result: Result) -> Float:
+    """Foot of the camera on the plane, z = normal, x = ahead: (4, 4) in the optical frame."""
+    assert result.plane is not None
+    normal, offset = result.plane.plane.normal_offset
+    x = np.array([0.0, 0.0, 1.0]) - normal * normal[2]
+    x /= np.linalg.norm(x)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([x, np.cross(normal, x), normal], 1)
+    pose[:3, 3] = -offset * normal
+    return pose
+
+
+def point_columns(result: Result) -> dict[str, Float]:
+    """Windows that see the ground, as columns of traversability/points."""
+    assert result.pyramid is not None and result.probabilities is not None
+    windows = result.pyramid.windows
+    seen = windows.valid & np.isfinite(windows.depth)
+    points, histogram = windows.ground_optical[seen], result.probabilities[seen]
+    columns = {name: points[:, k] for k, name in enumerate('xyz')}
+    columns |= {name: histogram[:, k] for k, name in enumerate(CLASSES)}
+    return columns | {'weight': np.ones(len(points), np.float32)}
