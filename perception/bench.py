@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Stage times as ratios to a yardstick that runs between them.
+
+Milliseconds of two machines, or of two runs on a busy one, do not compare; ratios within one
+run do. Every round times the yardstick and each subject once, in an order that turns around. Times
+are the processor's, of one thread: wall time where nothing else runs, and steady where it does.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import process_time
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from perception.bag_lens import Lens, Maps, rectify, rectify_maps
+from perception.config import Config, NetworkConfig, PyramidConfig
+from perception.contrast import band_strips
+from perception.costmap import rolling_grid
+from perception.errors import GroundPlaneError, ImageError
+from perception.ground_plane import fit_planes
+from perception.inference import load_network
+from perception.pipeline import Pipeline, window_probabilities
+from perception.projection import frame_evidence, odom_from_camera
+from perception.stereo import depth_grid, to_grey
+from perception.supervisor import label_points, supervise
+from perception.types import Camera, Frame, Image
+
+PAIR = Path(__file__).parent / 'commands' / 'bench_pair'
+LEFT, RIGHT = PAIR / 'left.jpg', PAIR / 'right.jpg'
+CAMERA = Camera(640, 480, 457.0, 457.0, 319.5, 239.5, 'left_optical')
+BASELINE_M = 0.12
+STEP_M, STEP_NS = 0.15, 100_000_000  # the robot moves on between frames: 1.5 m/s at 10 Hz
+WARM_UP = 3
+
+Preset = Literal['bands7', 'bands24']
+PRESETS: tuple[Preset, ...] = ('bands7', 'bands24')
+NETWORKS = ('default', 'lagr2008')
+SHARED = ('rectify', 'stereo', 'plane')
+PER_SUBJECT = ('preprocess', 'network', 'supervisor', 'map', 'frame')
+IN_FRAME = ('stereo', 'plane', 'preprocess', 'network', 'map')
+RUNS_NETWORK = ('network', 'frame')
+Samples = dict[str, list[float]]
+
+
+@dataclass
+class Subject:
+    """One preset with one network, fed frame after frame as a drive would."""
+
+    preset: Preset
+    network: str
+    pipeline: Pipeline
+    ms: Samples = field(default_factory=lambda: defaultdict(list))
+
+    def run(self, frame: Frame) -> dict[str, float]:
+        """
+        One frame, stage by stage; milliseconds of each.
+
+        ``map`` is all that evidence costs: telling points apart, placing windows, fusing, the
+        grid. ``supervisor`` is what only learning needs, the labels of windows; ``frame`` is
+        without it.
+        """
+        pipeline, config = self.pipeline, self.pipeline.config
+        ms: dict[str, float] = {}
+        with timed(ms, 'stereo'):
+            grid = depth_grid(frame, config.stereo)
+        with timed(ms, 'plane'):
+            estimate = pipeline.tracker.update(grid, frame)
+        if grid is None or estimate is None or not estimate.fresh:
+            raise GroundPlaneError(f'{PAIR}: no ground plane in the shipped pair; reinstall')
+        with timed(ms, 'preprocess'):
+            pyramid = pipeline.lay_pyramid(estimate)
+            strips = band_strips(frame.image, pyramid, pipeline.contrast,
+                                 pipeline.network.spec.receptive)
+        with timed(ms, 'network'):
+            outputs = pipeline.network.features(strips)
+            probabilities = window_probabilities(outputs, pyramid, pipeline.network)
+        with timed(ms, 'map'):
+            planes = fit_planes(grid, estimate.plane, config.plane)
+            points = label_points(grid, planes, config.supervisor)
+            pose = odom_from_camera(frame, estimate.plane, config.mount)
+            evidence = frame_evidence(pyramid, probabilities, pose, config.map, (points, grid))
+            pipeline.map.move_to(float(pose[0, 3]), float(pose[1, 3]))
+            pipeline.map.decay()
+            for part in evidence:
+                pipeline.map.add(part)
+            rolling_grid(pipeline.map, config.cost, frame.stamp_ns)
+        with timed(ms, 'supervisor'):
+            supervise(points, grid, pyramid, config.supervisor)
+        return ms
+
+    def record(self, frame: Frame) -> None:
+        """Keep the times of one frame."""
+        ms = self.run(frame)
+        for stage, value in ms.items():
+            self.ms[stage].append(value)
+        self.ms['frame'].append(sum(ms[stage] for stage in IN_FRAME))
+
+
+@contextmanager
+def timed(ms: dict[str, float], stage: str) -> Iterator[None]:
+    """Processor time of the body [ms], under this name."""
+    start = process_time()
+    yield
+    ms[stage] = (process_time() - start) * 1e3
+
+
+def run_bench(
+    rounds: int, on_round: Callable[[int], None] = lambda done: None
+) -> dict[str, Any]:
+    """
+    Time every stage on the shipped pair, on one thread.
+
+    Parameters
+    ----------
+    rounds : int
+        Rounds that count; three more warm up.
+    on_round : callable
+        Told how many rounds are done.
+
+    Returns
+    -------
+    dict
+        ``yardstick_ms`` and ``rows``, each with name, preset, network, engine, precision,
+        threads, p50_ms, p95_ms and ratio = p50 / yardstick; null where a key does not apply.
+        The yardstick is one three-way SGBM call: 640x480, 96 disparities, block 5, one thread.
+    """
+    cv2.setNumThreads(1)
+    frame, maps = read_pair(), _raw_maps()
+    subjects = [_subject(preset, network) for preset in PRESETS for network in NETWORKS]
+    shared: Samples = defaultdict(list)
+    for index in range(WARM_UP + rounds):
+        if index == WARM_UP:
+            shared.clear()
+            for subject in subjects:
+                subject.ms.clear()
+        _one_round(index, _moved(frame, index), maps, subjects, shared)
+        on_round(index + 1)
+    return _summary(shared, subjects)
+
+
+def read_pair() -> Frame:
+    """
+    Return the shipped stereo pair, rectified.
+
+    Raises
+    ------
+    ImageError
+        The pictures are missing or damaged.
+    """
+    left = cv2.imread(str(LEFT), cv2.IMREAD_COLOR)
+    right = cv2.imread(str(RIGHT), cv2.IMREAD_GRAYSCALE)
+    for path, image in ((LEFT, left), (RIGHT, right)):
+        if image is None or image.shape[:2] != (CAMERA.height, CAMERA.width):
+            raise ImageError(f'{path}: missing or damaged; reinstall lagr_perception')
+    return Frame(0, np.asarray(left, np.uint8), CAMERA, right=np.asarray(right, np.uint8),
+                 baseline_m=BASELINE_M)
+
+
+def _subject(preset: Preset, network: str) -> Subject:
+    config = Config(pyramid=PyramidConfig(preset=preset),
+                    network=NetworkConfig(name=network, engine='onnxruntime', threads=1))
+    loaded = load_network(config.network.name, config.network.engine, config.network.threads)
+    return Subject(preset, network, Pipeline(config, loaded))
+
+
+def _raw_maps() -> tuple[Maps, Maps]:
+    """Maps from raw pictures with a usual lens to the rectified ones."""
+    maps = [rectify_maps(Lens(CAMERA.K, np.array([k1, 0.02, 0, 0, 0])), CAMERA)
+            for k1 in (-0.06, -0.05)]
+    return maps[0], maps[1]
+
+
+def _moved(frame: Frame, index: int) -> Frame:
+    pose = np.eye(4)
+    pose[0, 3] = STEP_M * index
+    return replace(frame, stamp_ns=STEP_NS * index, odom_from_base=pose)
+
+
+def _one_round(
+    index: int, frame: Frame, maps: tuple[Maps, Maps], subjects: list[Subject], shared: Samples
+) -> None:
+    """Everything once, every second round backwards."""
+    tasks: list[Callable[[], None]] = [
+        lambda: _time_yardstick(frame, shared), lambda: _time_rectify(frame, maps, shared),
+        *((lambda subject=subject: subject.record(frame)) for subject in subjects),
+    ]
+    for task in tasks if index % 2 == 0 else reversed(tasks):
+        task()
+
+
+def _time_yardstick(frame: Frame, shared: Samples) -> None:
+    left, right = to_grey(frame.image), _right(frame)
+    matcher = cv2.StereoSGBM.create(0, 96, 5, 8 * 25, 32 * 25, 1, 31, 10, 50, 1,
+                                    cv2.STEREO_SGBM_MODE_SGBM_3WAY)
+    ms: dict[str, float] = {}
+    with timed(ms, 'yardstick'):
+        matcher.compute(left, right)
+    shared['yardstick'].append(ms['yardstick'])
+
+
+def _time_rectify(frame: Frame, maps: tuple[Maps, Maps], shared: Samples) -> None:
+    right = _right(frame)
+    ms: dict[str, float] = {}
+    with timed(ms, 'rectify'):
+        rectify(frame.image, maps[0])
+        rectify(right, maps[1])
+    shared['rectify'].append(ms['rectify'])
+
+
+def _right(frame: Frame) -> Image:
+    assert frame.right is not None
+    return frame.right
+
+
+def _summary(shared: Samples, subjects: list[Subject]) -> dict[str, Any]:
+    yardstick = float(np.median(shared['yardstick']))
+    samples: list[tuple[str, Subject | None, list[float]]] = [('rectify', None, shared['rectify'])]
+    for stage in ('stereo', 'plane'):  # the same for every subject
+        samples.append((stage, None, [ms for subject in subjects for ms in subject.ms[stage]]))
+    for subject in subjects:
+        samples += [(stage, subject, subject.ms[stage]) for stage in PER_SUBJECT]
+    rows = [_row(name, subject, values, yardstick) for name, subject, values in samples]
+    return {'yardstick_ms': yardstick, 'rows': rows}
+
+
+def _row(
+    name: str, subject: Subject | None, values: list[float], yardstick: float
+) -> dict[str, Any]:
+    p50, p95 = (float(value) for value in np.percentile(values, (50, 95)))
+    runs = subject is not None and name in RUNS_NETWORK
+    return {
+        'name': name,
+        'preset': subject.preset if subject else None,
+        'network': subject.network if subject else None,
+        'engine': 'onnxruntime' if runs else None,
+        'precision': 'f32' if runs else None,
+        'threads': 1,
+        'p50_ms': p50,
+        'p95_ms': p95,
+        'ratio': p50 / yardstick,
+    }
