@@ -2,6 +2,7 @@
 """A recorded drive as frames: what is in a rosbag2, matched by stamp and rectified."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,15 +79,13 @@ class BagSource:
 
     def __init__(self, path: Path, config: Config) -> None:
         """Open the bag and find its inputs; see ``open_bag``."""
-        self._file = BagFile(path)
-        try:
+        self._config = config.input
+        with ExitStack() as stack:  # closes the file where its contents are refused
+            self._file = stack.enter_context(BagFile(path))
             tree = static_tree(self._file)
             self._inputs = choose_inputs(self._file, tree, config.input)
             self._poses = find_poses(self._file, tree, self._inputs.image, config.input)
-        except BaseException:
-            self._file.close()
-            raise
-        self._config = config.input
+            stack.pop_all()
 
     def __enter__(self) -> Self:
         """Give the source itself."""

@@ -228,4 +228,6 @@ def _damaged(path: Path, error: BaseException) -> BagError:
     if path.is_dir():
         file = next(iter([*sorted(path.glob('*.mcap')), *sorted(path.glob('*.db3'))]), path)
     reason = ' '.join(str(error).split()) or type(error).__name__
-    return BagError(f'{path}: damaged bag ({reason}); {_recover(file)}')
+    index = path.is_dir() and ('metadata' in reason or 'missing' in reason)
+    remedy = f'rebuild metadata.yaml with `ros2 bag reindex {path}`' if index else _recover(file)
+    return BagError(f'{path}: damaged bag ({reason}); {remedy}')

@@ -6,8 +6,8 @@ The rule among several pairs: named topics, then colour, then both cameras under
 namespace, then the pair whose names agree longest, then by name.
 """
 
-import os
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
@@ -24,11 +24,12 @@ from perception.bag_topics import (
     scan,
 )
 from perception.config import InputConfig
-from perception.errors import BagError
+from perception.errors import BagError, CalibrationError
 from perception.types import Camera
 
 Kind = Literal['stereo', 'rgbd', 'mono']
 
+_BASELINE_M = (0.005, 10.0)  # outside: millimetres taken for metres, or the reverse
 _NAME_IT = 'or name input.image_topic for one camera alone'
 
 
@@ -136,10 +137,10 @@ def _baseline_from_tree(left: CameraTopic, right: CameraTopic, tree: StaticTree)
 
 
 def _pair_rank(left: CameraTopic, right: CameraTopic) -> tuple[object, ...]:
-    common = os.path.commonprefix([left.topic, right.topic])
+    common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(left.topic, right.topic))))
     return (
         left.pixels != 'colour', left.pixels != right.pixels,
-        _parent(left) != _parent(right), abs(left.tx) > 1e-6, -len(common),
+        _parent(left) != _parent(right), abs(left.tx) > 1e-6, -common,
         left.rank, right.rank,
     )
 
@@ -153,6 +154,11 @@ def _first_pair(
     pairs: list[tuple[CameraTopic, CameraTopic, float]], found: Scan
 ) -> Inputs:
     left, right, baseline = pairs[0]
+    if not _BASELINE_M[0] < baseline < _BASELINE_M[1]:
+        raise CalibrationError(
+            f'{right.info_topic}: P[3] = {right.tx:g} means a baseline of {baseline:g} m; '
+            'it must be -fx * baseline with the baseline in metres'
+        )
     others = len({(a.info_topic, b.info_topic) for a, b, _ in pairs}) - 1
     notes = _failures(found)
     if others:
