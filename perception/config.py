@@ -8,6 +8,7 @@ what differs from the defaults here. Unknown keys and wrong types are errors tha
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -170,6 +171,10 @@ class MapConfig(Section):
     def _rings_grow(self) -> 'MapConfig':
         if self.image_height_m >= self.camera_height_m:
             raise ValueError('image_height_m must be below camera_height_m')
+        rows = self.camera_height_m * self.hyperbolic_cells / self.image_height_m
+        if not rows - 3 <= self.constant_cells <= rows - 1:
+            low, high = math.ceil(rows - 3), math.floor(rows - 1)
+            raise ValueError(f'constant_cells must be {low} to {high} to meet the hyperbolic ones')
         return self
 
 

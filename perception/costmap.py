@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Class histograms to cost, and the rolling grid that planners subscribe to.
+
+Source
+    IROS08-MAP (histogram to cost); algorithms.md A7; architecture.md, Cost.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.config import CostConfig, MapConfig
+from perception.polar_geometry import hyperbolic_start, planning_cells, planning_shape
+from perception.polar_map import PolarMap, checked_histogram, neighbour_sum
+from perception.types import Costmap, Float, Mask
+
+UNKNOWN, FREE, LETHAL = -1, 0, 100
+
+
+def evidence_score(histogram: Float, config: CostConfig) -> Float:
+    """
+    Say how far the evidence speaks against driving: S <= -1 free, 0 unknown, S >= 1 lethal.
+
+    Parameters
+    ----------
+    histogram : (..., 5) float
+        Evidence of each class, >= 0.
+
+    Returns
+    -------
+    (...) float64
+        S = gain * sum(w_k bin_k) / (sum(bin_k) + doubt); 0 without any evidence.
+
+    Raises
+    ------
+    ValueError
+        NaN, infinite or negative evidence.
+
+    Source
+        A7, histogram to cost.
+    """
+    weighted, total = _reduced(histogram, config)
+    return _score(weighted, total, config)
+
+
+def occupancy(histogram: Float, config: CostConfig) -> NDArray[np.int8]:
+    """
+    Cost of class histograms, in the values Nav2 reads.
+
+    Parameters
+    ----------
+    histogram : (..., 5) float
+        Evidence of each class, >= 0.
+
+    Returns
+    -------
+    (...) int8
+        -1 where the evidence is below ``min_evidence``, 0 for S <= -1, 100 for S >= 1, else
+        1 + round(97 (S + 1) / 2), so 1-98; never 99, which Nav2 reads as inscribed.
+
+    Raises
+    ------
+    ValueError
+        NaN, infinite or negative evidence.
+
+    Source
+        architecture.md, Cost.
+    """
+    weighted, total = _reduced(histogram, config)
+    return _occupancy(_score(weighted, total, config), total, config)
+
+
+def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Costmap:
+    """
+    Square grid around the map centre, aligned with odom.
+
+    Far cells are sampled from the planning map at their centres. Where the grid is coarser than
+    the planning cells (nearer than 12.7 m for the defaults) sampling would miss thin obstacles:
+    there the points themselves are sorted into the grid, and a cell shows the evidence of its
+    3 x 3 neighbourhood, or its own where that speaks more of an obstacle. So obstacles are at
+    most one cell wider than what was seen, and ground around a thin one never hides it.
+
+    Parameters
+    ----------
+    stamp_ns : int
+        Stamp of the newest image in the map.
+
+    Returns
+    -------
+    Costmap
+        Frame odom, origin a multiple of ``resolution_m``; -1 outside the polar map.
+    """
+    step, size = config.resolution_m, round(config.width_m / config.resolution_m)
+    corner = tuple(round(c / step) - size // 2 for c in polar_map.centre_m)
+    origin = (corner[0] * step, corner[1] * step)
+    phase = tuple(round(o - c, 6) for o, c in zip(origin, polar_map.centre_m, strict=True))
+    table = _table(polar_map.config, step, size, (phase[0], phase[1]))
+    planning = polar_map.planning()
+    far = np.append(occupancy(planning.histogram, config).ravel(), np.int8(UNKNOWN))
+    data = far.take(table.cell)
+    window = (slice(table.row, table.row + len(table.near)),
+              slice(table.column, table.column + table.near.shape[1]))
+    near = _near_occupancy(polar_map, config, table, origin)
+    data[window][table.near] = near[table.near]
+    return Costmap(data, step, origin, stamp_ns)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Which planning cell each grid cell shows, and the window of cells made from points."""
+
+    cell: NDArray[np.int32]
+    near: Mask
+    row: int
+    column: int
+
+
+@lru_cache(maxsize=16)
+def _table(config: MapConfig, step: float, size: int, phase: tuple[float, float]) -> _Table:
+    """Look-up table for a grid whose corner lies at ``phase`` [m] from the map centre."""
+    x = phase[0] + (np.arange(size) + 0.5) * step
+    y = phase[1] + (np.arange(size) + 0.5) * step
+    xy = np.stack(np.broadcast_arrays(x, y[:, None]), -1)
+    cell = planning_cells(xy, config)
+    cell[cell < 0] = np.prod(planning_shape(config))  # one past the end: unknown
+    near = np.hypot(xy[..., 0], xy[..., 1]) < _near_radius(config, step)
+    rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
+    if not len(rows):
+        return _Table(cell, np.zeros((0, 0), bool), 0, 0)
+    near = near[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    return _Table(cell, near, int(rows[0]), int(columns[0]))
+
+
+def _near_radius(config: MapConfig, step: float) -> float:
+    """Radius [m] below which a planning cell is narrower or shorter than a grid cell."""
+    narrow = step * config.angular_cells / (2 * np.pi)
+    if step <= config.cell_m:
+        return narrow
+    # rings grow with the square of the radius from cell_m at the first hyperbolic one
+    return max(narrow, hyperbolic_start(config) * float(np.sqrt(step / config.cell_m)))
+
+
+def _near_occupancy(
+    polar_map: PolarMap, config: CostConfig, table: _Table, origin: tuple[float, float]
+) -> NDArray[np.int8]:
+    """Cost of the near window from the points themselves, (h, w) int8."""
+    state, (height, width) = polar_map.save(), table.near.shape
+    step = config.resolution_m
+    column = np.floor(state.points_odom[:, 0] / step - origin[0] / step) - table.column
+    row = np.floor(state.points_odom[:, 1] / step - origin[1] / step) - table.row
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    index = np.flatnonzero(inside)
+    cell = (row.take(index) * width + column.take(index)).astype(np.int32)
+    weighted, total = _reduced(state.histogram.take(index, 0), config)
+    weighted, total = (
+        np.bincount(cell, sums, height * width).astype(float, copy=False).reshape(height, width)
+        for sums in (weighted, total)
+    )
+    around = neighbour_sum(total, wrap=False, out=np.empty_like(total))
+    score = neighbour_sum(weighted, wrap=False, out=np.empty_like(total))
+    own = np.maximum(_score(weighted, total, config), 0.0)  # raises the cost, never lowers it
+    score = _score(score, around, config)
+    return _occupancy(np.where(own > 0, np.maximum(own, score), score), around, config)
+
+
+def _reduced(histogram: Float, config: CostConfig) -> tuple[Float, Float]:
+    """Sums over the classes, weighted and plain, (...) float64 each."""
+    histogram = checked_histogram(histogram)
+    weighted, total = np.zeros(histogram.shape[:-1]), np.zeros(histogram.shape[:-1])
+    for k, weight in enumerate(config.class_weights):
+        weighted += weight * histogram[..., k]
+        total += histogram[..., k]
+    return weighted, total
+
+
+def _score(weighted: Float, total: Float, config: CostConfig) -> Float:
+    """S of A7 from the weighted and the plain sum of a histogram."""
+    total = total + config.doubt
+    return np.asarray(config.gain * weighted / np.where(total > 0, total, 1.0))
+
+
+def _occupancy(score: Float, evidence: Float, config: CostConfig) -> NDArray[np.int8]:
+    """Nav2 values of scores and evidence."""
+    graded = 1 + np.round(97 * (np.clip(score, -1, 1) + 1) / 2)
+    cost = np.where(score <= -1, FREE, np.where(score >= 1, LETHAL, graded))
+    return np.where(evidence < config.min_evidence, UNKNOWN, cost).astype(np.int8)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Cells of the hyperbolic-polar map: constant rings near the robot, then the rows of a pseudo camera.
+
+``r`` counts rings from the centre and ``t`` counts angular cells from the x axis, both
+continuous; their integer parts pick the cell. Points are taken at z = 0: height would change r.
+
+Source
+    IROS08-MAP (hyperbolic-polar map); algorithms.md A7.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.config import MapConfig
+from perception.types import Float
+
+FINE = 2
+"""Internal cells for one planning cell, along the radius and along the angle."""
+
+Index = NDArray[np.int32]
+
+
+def hyperbolic_start(config: MapConfig) -> float:
+    """Radius [m] where the hyperbolic cells begin, R_min: 15.264 for the defaults."""
+    rows = config.camera_height_m * config.hyperbolic_cells / config.image_height_m
+    return config.cell_m * (rows - 1)
+
+
+def infinity_index(config: MapConfig) -> float:
+    """Ring index of an infinite radius: 152.32 for the defaults, beyond the last cell."""
+    rows = config.camera_height_m * config.hyperbolic_cells / config.image_height_m
+    return rows + config.constant_cells
+
+
+def polar_from_xy(xy: Float, config: MapConfig) -> tuple[Float, Float]:
+    """
+    Ring and angular index of points on the ground.
+
+    Radii between the end of the constant cells (15.0 m) and the first hyperbolic one
+    (15.264 m) go to the last constant cell; only there the way back is not exact.
+
+    Parameters
+    ----------
+    xy : (..., 2) float [m]
+        Relative to the map centre, axes of odom.
+
+    Returns
+    -------
+    r : (...) float64
+        Ring index; NaN for NaN.
+    t : (...) float64
+        Angular index in [0, angular_cells), counter-clockwise from the x axis.
+
+    Source
+        algorithms.md A7, with z = 0 and atan2.
+    """
+    points = np.asarray(xy, float)
+    _, r, t = _polar(points[..., 0], points[..., 1], config)
+    return r, t
+
+
+def xy_from_polar(r: Float | float, t: Float | float, config: MapConfig) -> Float:
+    """
+    Points on the ground at ring and angular indices, the inverse of ``polar_from_xy``.
+
+    Parameters
+    ----------
+    r, t : (...) float
+        Ring and angular index; r at and beyond ``infinity_index`` gives infinite points.
+
+    Returns
+    -------
+    (..., 2) float64 [m]
+        Relative to the map centre, axes of odom.
+    """
+    radius = _radius(np.asarray(r, float), config)
+    angle = np.asarray(t, float) * (2 * np.pi / config.angular_cells)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1)
+
+
+def fine_cells(x: Float, y: Float, config: MapConfig) -> Index:
+    """Flat internal cell of points (N,) relative to the centre, -1 beyond the map or NaN."""
+    radius, r, t = _polar(x, y, config)
+    rings, angles = fine_shape(config)
+    inside = (radius <= config.max_radius_m) & (r * FINE < rings)
+    if not inside.all():
+        r, t = np.where(inside, r, 0.0), np.where(inside, t, 0.0)
+    cell = (r * FINE).astype(np.int32) * angles
+    cell += (t * FINE).astype(np.int32)
+    return cell if inside.all() else np.where(inside, cell, -1)
+
+
+def planning_cells(xy: Float, config: MapConfig) -> Index:
+    """
+    Flat planning cell (ring * angular_cells + angle) of each point.
+
+    Parameters
+    ----------
+    xy : (..., 2) float [m]
+        Relative to the map centre, axes of odom.
+
+    Returns
+    -------
+    (...) int
+        -1 beyond the map, and for NaN.
+    """
+    points = np.asarray(xy, float)
+    fine = fine_cells(points[..., 0], points[..., 1], config)
+    return np.where(fine < 0, -1, planning_from_fine(config)[fine])
+
+
+def fine_shape(config: MapConfig) -> tuple[int, int]:
+    """Rings and angular cells of the internal map."""
+    rings, angles = planning_shape(config)
+    return rings * FINE, angles * FINE
+
+
+def planning_shape(config: MapConfig) -> tuple[int, int]:
+    """Rings and angular cells of the planning map (R, T)."""
+    return config.constant_cells + config.hyperbolic_cells, config.angular_cells
+
+
+@lru_cache(maxsize=8)
+def planning_from_fine(config: MapConfig) -> Index:
+    """Flat planning cell of each flat internal cell, read-only."""
+    rings, angles = fine_shape(config)
+    ring, angle = np.arange(rings) // FINE, np.arange(angles) // FINE
+    return _frozen((ring[:, None] * config.angular_cells + angle).ravel())
+
+
+@lru_cache(maxsize=8)
+def cell_radii(config: MapConfig) -> Float:
+    """Radii of the planning cell centres, (R,) float64 [m], read-only."""
+    return _frozen(_radius(np.arange(planning_shape(config)[0]) + 0.5, config))
+
+
+@lru_cache(maxsize=8)
+def cell_centres(config: MapConfig) -> Float:
+    """Planning cell centres, (R, T, 2) float64 [m] relative to the map centre, read-only."""
+    rings, angles = planning_shape(config)
+    r, t = np.meshgrid(np.arange(rings) + 0.5, np.arange(angles) + 0.5, indexing='ij')
+    return _frozen(xy_from_polar(r, t, config))
+
+
+def _polar(x: Float, y: Float, config: MapConfig) -> tuple[Float, Float, Float]:
+    """Radius [m], ring and angular index of points (...)."""
+    radius = np.sqrt(x * x + y * y)  # hypot guards against overflow at eight times the cost
+    start, last = hyperbolic_start(config), np.nextafter(config.constant_cells, 0.0)
+    far = (1 - start / np.maximum(radius, start)) * config.camera_height_m
+    far *= config.hyperbolic_cells / config.image_height_m
+    far += config.constant_cells
+    r = np.where(radius >= start, far, np.minimum(radius / config.cell_m, last))
+    t = np.arctan2(y, x) * (config.angular_cells / (2 * np.pi))
+    t = np.where(t < 0, t + config.angular_cells, t)
+    return radius, r, np.where(t >= config.angular_cells, 0.0, t)  # -1e-20 + T rounds to T
+
+
+def _radius(r: Float, config: MapConfig) -> Float:
+    """Radius [m] of ring indices."""
+    step = config.image_height_m / config.hyperbolic_cells
+    below = config.camera_height_m - (r - config.constant_cells) * step
+    hyperbolic = r >= config.constant_cells
+    finite = hyperbolic & (below > 0)
+    far = hyperbolic_start(config) * config.camera_height_m / np.where(finite, below, 1.0)
+    return np.where(hyperbolic, np.where(finite, far, np.inf), r * config.cell_m)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Forbid writing: cached arrays are shared."""
+    array.flags.writeable = False
+    return array

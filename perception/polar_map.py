@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Hyperbolic-polar map: evidence from many frames, in cells that grow with the error of far labels.
+
+The map keeps the axes of odom, so turning moves no point; driving moves the centre and sorts
+the points into the cells around it. Each internal cell holds one point with its exact odom
+coordinates, so that integer cells never add up errors.
+
+Source
+    IROS08-MAP; algorithms.md A7.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perception.config import MapConfig
+from perception.polar_geometry import (
+    Index,
+    cell_centres,
+    cell_radii,
+    fine_cells,
+    fine_shape,
+    planning_from_fine,
+    planning_shape,
+)
+from perception.types import CLASSES, Evidence, Float, Mask
+
+FORGOTTEN = 1e-3
+"""Evidence that decayed below this leaves the map: it keeps long drives at constant speed."""
+
+
+@dataclass(frozen=True)
+class MapState:
+    """
+    All a map remembers; the arrays are never written to once they are here.
+
+    ``centre_m`` (x, y) in odom; ``points_odom`` (N, 3) float64 [m]; ``histogram`` (N, 5)
+    float32; ``counter`` (N,) int32, the points merged; ``cell`` (N,) int32 flat internal cell,
+    all different. Points are in the order of their last update.
+    """
+
+    centre_m: tuple[float, float]
+    points_odom: Float
+    histogram: Float
+    counter: Index
+    cell: Index
+
+
+@dataclass(frozen=True)
+class PlanningMap:
+    """
+    The map as planners and the evaluation read it.
+
+    ``histogram`` (R, T, 5) float64: for each cell the sum over its 4 internal cells and over
+    its 8 neighbours (wrapping in angle). The neighbours close the gaps between windows, and
+    widen every obstacle by one cell. ``centre_m`` (x, y) is the map centre in odom.
+    """
+
+    centre_m: tuple[float, float]
+    histogram: Float
+    config: MapConfig
+
+    @property
+    def evidence(self) -> Float:
+        """Summed weight of each cell, (R, T) float64."""
+        return np.asarray(self.histogram.sum(-1))
+
+    @property
+    def touched(self) -> Mask:
+        """Cells with any evidence, (R, T) bool."""
+        return self.evidence > 0
+
+    @property
+    def xy(self) -> Float:
+        """Cell centres relative to ``centre_m``, axes of odom, (R, T, 2) float64 [m]."""
+        return cell_centres(self.config)
+
+    @property
+    def radii_m(self) -> Float:
+        """Radii of the cell centres, (R,) float64 [m]."""
+        return cell_radii(self.config)
+
+
+class PolarMap:
+    """
+    Evidence of many frames around the robot.
+
+    The centre is held at multiples of ``cell_m``, so that look-up tables stay the same while the
+    robot drives. A new map costs nothing: tables are shared by all maps of one configuration.
+
+    Examples
+    --------
+    >>> polar_map = PolarMap(MapConfig())
+    >>> polar_map.move_to(12.03, -7.4)
+    >>> weight = np.array([[0, 0, 0, 0, 2.0]])
+    >>> polar_map.add(Evidence(np.array([[42.0, -7.4, 0.0]]), weight))
+    >>> float(polar_map.planning().evidence.max())
+    2.0
+    """
+
+    def __init__(self, config: MapConfig) -> None:
+        self.config = config
+        self._slot = np.empty(np.prod(fine_shape(config)), np.int32)
+        self._state: MapState
+        self._centre_m: tuple[float, float]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the centre returns to the origin of odom."""
+        self.restore(MapState(
+            (0.0, 0.0), np.empty((0, 3)), np.empty((0, len(CLASSES)), np.float32),
+            np.empty(0, np.int32), np.empty(0, np.int32),
+        ))
+
+    def save(self) -> MapState:
+        """State of the map: a value that later calls never change."""
+        if self._state.centre_m != self._centre_m:
+            self._state = _merged(self._placed(), self._slot)
+        return self._state
+
+    def restore(self, state: MapState) -> None:
+        """Return to a state saved by a map of the same configuration."""
+        self._state, self._centre_m = state, state.centre_m
+
+    @property
+    def centre_m(self) -> tuple[float, float]:
+        """Centre (x, y) in odom [m], a multiple of ``cell_m``."""
+        return self._centre_m
+
+    def move_to(self, x: float, y: float) -> None:
+        """
+        Follow the robot to (x, y) [m] in odom; what leaves the map is dropped.
+
+        Turning on the spot is no movement. Points that come to share an internal cell merge;
+        the sorting itself waits for the next ``add``, which merges all in one pass.
+        """
+        if not np.isfinite([x, y]).all():
+            raise ValueError(f'position ({x}, {y}) is not finite; skip frames without a pose')
+        step = self.config.cell_m
+        self._centre_m = (round(x / step) * step, round(y / step) * step)
+
+    def decay(self) -> None:
+        """Multiply all evidence by ``decay``, once for each frame; forget what has faded."""
+        s = self._state
+        histogram = s.histogram * np.float32(self.config.decay)
+        faded = _totals(histogram) < FORGOTTEN
+        self._state = _selected(
+            MapState(s.centre_m, s.points_odom, histogram, s.counter, s.cell), ~faded
+        )
+
+    def add(self, evidence: Evidence) -> None:
+        """
+        Merge points: histograms and counters add up, the newest coordinates stay.
+
+        Points beyond ``max_radius_m``, NaN points and rows without weight are left out.
+
+        Raises
+        ------
+        ValueError
+            Histogram with NaN, infinite or negative values, or of another shape than points.
+        """
+        points = np.asarray(evidence.points_odom, float)
+        histogram = checked_histogram(evidence.histogram).astype(np.float32, copy=False)
+        if points.ndim != 2 or points.shape[1] != 3 or len(points) != len(histogram):
+            raise ValueError(f'points {points.shape} do not match histogram {histogram.shape}')
+        cell = _cells(points, self.centre_m, self.config)
+        good = (cell >= 0) & (_totals(histogram) > 0) & np.isfinite(points[:, 2])
+        count = np.ones(len(cell), np.int32)
+        new = _selected(MapState(self.centre_m, points, histogram, count, cell), good)
+        self._state = _merged(_joined(self._placed(), new), self._slot)
+
+    def planning(self) -> PlanningMap:
+        """
+        Histograms at planning resolution.
+
+        Source
+            A7: sum of the 4 internal cells of a planning cell, then its 8 neighbours.
+        """
+        (rings, angles), s = planning_shape(self.config), self.save()
+        cell = planning_from_fine(self.config).take(s.cell)
+        planes = np.empty((len(CLASSES), rings, angles))
+        for k, plane in enumerate(planes):
+            weight = np.bincount(cell, s.histogram[:, k], minlength=rings * angles)
+            own = weight.astype(float, copy=False).reshape(rings, angles)
+            neighbour_sum(own, wrap=True, out=plane)
+        return PlanningMap(s.centre_m, np.moveaxis(planes, 0, -1), self.config)
+
+    def _placed(self) -> MapState:
+        """Points in the cells around the current centre; several may share a cell."""
+        s = self._state
+        if s.centre_m == self._centre_m:
+            return s
+        cell = _cells(s.points_odom, self._centre_m, self.config)
+        moved = MapState(self._centre_m, s.points_odom, s.histogram, s.counter, cell)
+        return _selected(moved, cell >= 0)
+
+
+def checked_histogram(histogram: Float) -> Float:
+    """Histogram (..., 5), refused with ValueError where NaN, infinite or negative."""
+    histogram = np.asarray(histogram)
+    if histogram.ndim < 1 or histogram.shape[-1] != len(CLASSES):
+        raise ValueError(f'histogram {histogram.shape}: the last axis must be the 5 classes')
+    if histogram.size and not (histogram.min() >= 0 and np.isfinite(histogram.max())):
+        raise ValueError('histogram holds NaN, infinite or negative evidence; mask it out first')
+    return histogram
+
+
+def neighbour_sum(values: Float, *, wrap: bool, out: Float) -> Float:
+    """
+    Sum of each cell (H, W) and its 8 neighbours, written to ``out`` (H, W); exact for zeros.
+
+    Nothing lies beyond the border, except that the columns close a circle with ``wrap``.
+    """
+    rows = values.copy()  # no running sums: their residue would touch untouched cells
+    rows[:, 1:] += values[:, :-1]
+    rows[:, :-1] += values[:, 1:]
+    if wrap:
+        rows[:, 0] += values[:, -1]
+        rows[:, -1] += values[:, 0]
+    out[:] = rows
+    out[1:] += rows[:-1]
+    out[:-1] += rows[1:]
+    return out
+
+
+def _cells(points: Float, centre: tuple[float, float], config: MapConfig) -> Index:
+    """Internal cells (N,) of odom points (N, 3) for a map centre; -1 outside."""
+    return fine_cells(points[:, 0] - centre[0], points[:, 1] - centre[1], config)
+
+
+def _merged(state: MapState, slot: Index) -> MapState:
+    """
+    One point for each cell; of points in one cell the last is the newest.
+
+    ``slot`` has a number for each internal cell; what it holds is written before it is read.
+    """
+    order = np.arange(len(state.cell), dtype=np.int32)
+    slot[state.cell] = order  # of repeated cells the last one stays
+    newest = slot.take(state.cell)
+    kept = newest == order
+    if kept.all():
+        return state
+    older = np.flatnonzero(~kept)
+    target = (np.cumsum(kept) - 1)[newest[older]]
+    merged = _selected(state, kept)
+    _add_rows(merged.histogram, target, state.histogram.take(older, 0))
+    np.add.at(merged.counter, target, state.counter[older])
+    return merged
+
+
+def _joined(old: MapState, new: MapState) -> MapState:
+    """Points of both, the new ones last."""
+    return MapState(
+        old.centre_m,
+        np.concatenate([old.points_odom, new.points_odom]),
+        np.concatenate([old.histogram, new.histogram]),
+        np.concatenate([old.counter, new.counter]),
+        np.concatenate([old.cell, new.cell]),
+    )
+
+
+def _selected(state: MapState, keep: Mask) -> MapState:
+    """The points where ``keep`` (N,) holds; the same state where all are kept."""
+    if keep.all():
+        return state
+    index = np.flatnonzero(keep)  # take by index: several times faster than by mask
+    return MapState(
+        state.centre_m, state.points_odom.take(index, 0), state.histogram.take(index, 0),
+        state.counter.take(index), state.cell.take(index),
+    )
+
+
+def _totals(histogram: Float) -> Float:
+    """Evidence (N,) of histograms (N, 5); a product, as numpy sums short rows slowly."""
+    return np.asarray(histogram @ np.ones(histogram.shape[1], histogram.dtype))
+
+
+def _add_rows(sums: Float, target: Index, rows: Float) -> None:
+    """Add each row (M, C) to row ``target`` of ``sums`` (N, C), repeated targets too."""
+    width = sums.shape[1]
+    flat = (target[:, None] * width + np.arange(width)).ravel()
+    np.add.at(sums.reshape(-1), flat, rows.ravel())
