@@ -62,14 +62,18 @@ def build_content(spec: WorldSpec) -> Content:
     instances = scatter_objects(spec, terrain, look.season)
     instances['far_tree'] = _far_trees(rng, terrain)
     fences = fence_posts(spec, terrain)
-    instances['post'] = _standing(np.concatenate(fences), terrain)
+    instances['post'] = _standing(np.concatenate([np.empty((0, 2)), *fences]), terrain)
     things, next_id = [], 1
     for kind, copies in instances.items():
+        if len(copies) == 0:
+            continue
         parts, radius = kinds[kind]
         things.append(Thing(kind, copies, parts, radius, next_id))
         next_id += len(copies)
     for posts in fences:
-        mesh = fence_rails(posts, terrain.height(posts[:, 0], posts[:, 1]))
+        mesh = fence_rails(posts, terrain.height(*posts.T))
+        if len(mesh) == 0:
+            continue
         rails = Part(mesh, FENCE, card=False, paired=False)
         things.append(Thing('rails', _single(), [rails], SIZE_M, next_id))
         next_id += 1

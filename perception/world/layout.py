@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.types import Float
+from perception.types import Float, Mask
 from perception.world.seasons import Season
 from perception.world.spec import WorldSpec
 from perception.world.terrain import PATH_STEP_M, SIZE_M, Terrain
@@ -25,6 +25,7 @@ NEAR_SHARES = (0.38, 0.26, 0.12, 0.10, 0.14)
 NEAR_EVERY_M = 1.3
 FENCE_POST_M = 2.5
 MARGIN_M = 1.5
+LANE_SAVING_M = 0.7  # things stand this much closer to the lane than to the path
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def scatter_objects(
     """Place every kind for one world; nothing stands on the path."""
     rng = np.random.default_rng([spec.seed, 3])
     wood = np.clip((_field(rng, 2.4, 3) - 0.45) * 3, 0.03, 1)
-    meadow = np.clip((_field(rng, 2.0, 5) - 0.52) * 6, 0, 1)
+    meadow = np.clip((_field(rng, 2.0, 6) - 0.62) * 9, 0, 1)
     short = np.clip(0.25 + (_field(rng, 1.4, 6) - 0.5) * 2, 0.05, 1)
     density = {'tree': wood, 'conifer': wood, 'bush': np.clip(wood + 0.2, 0, 1), 'log': wood,
                'hay': 1 - wood, 'tall': meadow, 'tuft': short, 'rock': np.ones_like(wood)}
@@ -66,7 +67,7 @@ def scatter_objects(
     objects = {}
     for kind, count in COUNTS.items():
         wanted = int(count * richness.get(kind, 1.0))
-        points = _scatter(rng, terrain, density[kind], wanted, CLEARANCE_M[kind])
+        points = _scatter(rng, terrain, density[kind], wanted, kind)
         points = np.vstack([points, near.get(kind, np.empty((0, 2)))])
         objects[kind] = _instances(rng, terrain, kind, points)
     return objects
@@ -76,18 +77,15 @@ def fence_posts(spec: WorldSpec, terrain: Terrain) -> list[Float]:
     """Fences that follow the path at one side: a list of (N, 2) world points of posts [m]."""
     rng = np.random.default_rng([spec.seed, 4])
     path = terrain.path
-    tangent = np.roll(path, -1, 0) - np.roll(path, 1, 0)
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     fences = []
     for start in rng.permutation(4)[:3] * len(path) // 4:
         side = rng.choice([-1.0, 1.0]) * rng.uniform(4.5, 7.5)
         index = (start + np.arange(int(rng.uniform(20, 45) / PATH_STEP_M))) % len(path)
-        line = path[index] + side * normal[index]
+        line = path[index] + side * terrain.normal[index]
         along = np.r_[0, np.cumsum(np.hypot(*np.diff(line, axis=0).T))]
         posts = np.arange(0, along[-1], FENCE_POST_M)
         line = np.stack([np.interp(posts, along, line[:, k]) for k in (0, 1)], -1)
-        fences.append(line[terrain.at(terrain.path_distance, line) > 3.5])
+        fences.append(line[_is_clear(terrain, line, 'rock')])
     return [fence for fence in fences if len(fence) > 2]
 
 
@@ -96,13 +94,13 @@ def _field(rng: np.random.Generator, beta: float, low: float) -> Float:
 
 
 def _scatter(
-    rng: np.random.Generator, terrain: Terrain, density: Float, count: int, clearance: float
+    rng: np.random.Generator, terrain: Terrain, density: Float, count: int, kind: str
 ) -> Float:
-    """Up to ``count`` random points, thinned by density and kept off the path."""
+    """Up to ``count`` random points, thinned by density and kept off path and lane."""
     half = SIZE_M / 2 - MARGIN_M
     points = rng.uniform(-half, half, (count * 12 + 50, 2))
     keep = rng.random(len(points)) < terrain.at(density, points)
-    keep &= terrain.at(terrain.path_distance, points) > clearance
+    keep &= _is_clear(terrain, points, kind)
     return points[keep][:count]
 
 
@@ -111,17 +109,21 @@ def _near_path(rng: np.random.Generator, terrain: Terrain) -> dict[str, Float]:
     path = terrain.path
     count = int(len(path) * PATH_STEP_M / NEAR_EVERY_M)
     index = (np.linspace(0, len(path), count, endpoint=False)).astype(int)
-    tangent = path[(index + 1) % len(path)] - path[index]
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     side = rng.choice([-1.0, 1.0], count) * rng.uniform(2.7, 11.0, count)
-    points = path[index] + side[:, None] * normal + rng.normal(0, 0.3, (count, 2))
+    points = path[index] + side[:, None] * terrain.normal[index] + rng.normal(0, 0.3, (count, 2))
     kinds = rng.choice(len(NEAR_KINDS), count, p=NEAR_SHARES)
-    distance = terrain.at(terrain.path_distance, points)
     return {
-        kind: points[(kinds == k) & (distance > CLEARANCE_M[kind])]
+        kind: points[(kinds == k) & _is_clear(terrain, points, kind)]
         for k, kind in enumerate(NEAR_KINDS)
     }
+
+
+def _is_clear(terrain: Terrain, points: Float, kind: str) -> Mask:
+    """Tell which points leave room on the path and, but for short grass, on the lane."""
+    clear: Mask = terrain.at(terrain.path_distance, points) > CLEARANCE_M[kind]
+    if kind != 'tuft':
+        clear &= terrain.at(terrain.lane_distance, points) > CLEARANCE_M[kind] - LANE_SAVING_M
+    return clear
 
 
 def _instances(

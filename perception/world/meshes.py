@@ -23,6 +23,7 @@ LAYERS = ('bark', 'bark_pale', 'rock', 'rock_warm', 'straw', 'wood',
           'leaf', 'leaf_pale', 'needle', 'needle_pale', 'stalk', 'stalk_green')
 LAYER = {name: index for index, name in enumerate(LAYERS)}
 FAR = 1e9
+RAIL_M = 3.0
 SQUARE_UV = ((0.0, 1.0), (1.0, 1.0), (1.0, 0.0), (0.0, 0.0))
 TWO_TRIANGLES = [0, 1, 2, 0, 2, 3]
 Rng = np.random.Generator
@@ -68,13 +69,23 @@ def kinds_of_parts(rng: Rng) -> dict[str, tuple[list[Part], float]]:
 
 
 def fence_rails(posts: Float, ground: Float) -> Float:
-    """Two rails between neighbouring posts (N, 2), ground (N,) [m]: one mesh in the world."""
+    """
+    Two rails between posts that stand next to each other, as one mesh in the world.
+
+    Parameters
+    ----------
+    posts : (N, 2) float [m]
+    ground : (N,) float [m]
+        Height of the ground under each post.
+    """
     feet = np.c_[posts, ground]
     quads = []
     for a, b in zip(feet[:-1], feet[1:], strict=True):
+        if np.linalg.norm(b - a) > RAIL_M:
+            continue  # a gap where posts were left out
         for height in (0.55, 1.0):
             quads += _rail(a + (0, 0, height), b + (0, 0, height))
-    return np.concatenate(quads)
+    return np.concatenate(quads) if quads else np.zeros((0, 9), np.float32)
 
 
 def _rail(a: Float, b: Float) -> list[Float]:

@@ -21,7 +21,7 @@ from perception.world.terrain import PATH_STEP_M, Terrain
 RATE_HZ = 100
 GRAVITY = 9.81
 SPEED_M_S = (1.55, 1.95)
-KEEP_OFF_M = 1.1
+KEEP_OFF_M = 0.9
 NEVER_M = 0.55
 OFFSETS_M = np.arange(-6.0, 6.01, 0.125)
 HALF_LENGTH_M, HALF_WIDTH_M = 0.4, 0.3
@@ -77,33 +77,21 @@ def _plan_track(
     """Offset from the path at every step by dynamic programming, then smoothed."""
     count = int(length * 1.25 / PATH_STEP_M) + 8
     index = (rng.integers(len(terrain.path)) + np.arange(count)) % len(terrain.path)
-    tangent = np.roll(terrain.path, -3, 0) - np.roll(terrain.path, 3, 0)
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    centre, side = terrain.path[index], normal[index]
+    centre, side = terrain.path[index], terrain.normal[index]
     room = clearance(obstacles)
     free = terrain.at(room, (centre[:, None] + OFFSETS_M[:, None] * side[:, None]).reshape(-1, 2))
     blocked = free.reshape(count, -1) < KEEP_OFF_M
-    wish = _weave(rng, np.arange(count) * PATH_STEP_M)
-    offset = gaussian_filter1d(OFFSETS_M[_best_offsets(wish, blocked)], 3, mode='nearest')
+    best = _best_offsets(terrain.lane_offset[index], blocked)
+    offset = gaussian_filter1d(OFFSETS_M[best], 3, mode='nearest')
     track = centre + offset[:, None] * side
     if terrain.at(room, track).min() < NEVER_M:
         raise WorldError('no way past the obstacles in this world; take another seed')
     return np.asarray(track)
 
 
-def _weave(rng: np.random.Generator, along: Float) -> Float:
-    """Wished offset [m]: swings over both edges of the path."""
-    swing = sum(
-        amplitude * np.sin(2 * np.pi * along / wave + rng.uniform(0, 2 * np.pi))
-        for amplitude, wave in ((2.4, 61), (1.6, 37), (1.0, 23))
-    )
-    return np.asarray(np.clip(swing, OFFSETS_M[0], OFFSETS_M[-1]))
-
-
 def _best_offsets(wish: Float, blocked: Mask) -> Float:
     """Cheapest row of offset indices: near the wish, no jumps, not blocked."""
-    cost = 0.3 * (OFFSETS_M - wish[:, None]) ** 2 + 1e4 * blocked
+    cost = 0.5 * (OFFSETS_M - wish[:, None]) ** 2 + 1e4 * blocked
     total, back = cost[0], []
     for row in cost[1:]:
         padded = np.pad(total, 1, constant_values=np.inf)

@@ -23,13 +23,18 @@ class Terrain:
 
     ``heights`` (n, n) float32 [m], row = y, column = x; ``splat`` (m, m, 4) uint8 weights of
     grass, path, mud, dry grass; ``path`` (k, 2) float64 [m] closed, one point every
-    ``PATH_STEP_M``; ``path_distance`` (m, m) float32 [m].
+    ``PATH_STEP_M``, with its left ``normal`` (k, 2); ``lane_offset`` (k,) [m] to the left of it
+    runs a lane that swings over both edges of the path and is kept clear as well.
+    ``path_distance`` and ``lane_distance`` are (m, m) float32 [m].
     """
 
     heights: Float
     splat: Image
     path: Float
+    normal: Float
+    lane_offset: Float
     path_distance: Float
+    lane_distance: Float
 
     def height(self, x: Float, y: Float) -> Float:
         """Bilinear ground height [m] at world points; NaN outside."""
@@ -57,9 +62,13 @@ def make_terrain(spec: WorldSpec) -> Terrain:
     """Build the ground of one world."""
     rng = np.random.default_rng([spec.seed, 2])
     path = _closed_path(rng)
+    normal = _left_normals(path)
+    lane_offset = _lane(rng, len(path))
     distance = _distance_to(path, SPLAT_CELLS)
+    lane_distance = _distance_to(path + lane_offset[:, None] * normal, SPLAT_CELLS)
     heights = _heights(spec.amplitude_m, path, rng)
-    return Terrain(heights, _splat(distance, heights, rng), path, distance)
+    splat = _splat(distance, heights, rng)
+    return Terrain(heights, splat, path, normal, lane_offset, distance, lane_distance)
 
 
 def _closed_path(rng: np.random.Generator) -> Float:
@@ -76,6 +85,20 @@ def _closed_path(rng: np.random.Generator) -> Float:
     along = np.r_[0, np.cumsum(np.hypot(*np.diff(closed, axis=0).T))]
     steps = np.linspace(0, along[-1], int(along[-1] / PATH_STEP_M), endpoint=False)
     return np.stack([np.interp(steps, along, closed[:, k]) for k in (0, 1)], -1)
+
+
+def _left_normals(path: Float) -> Float:
+    tangent = np.roll(path, -3, 0) - np.roll(path, 3, 0)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
+    return np.asarray(normal / np.linalg.norm(normal, axis=1, keepdims=True))
+
+
+def _lane(rng: np.random.Generator, count: int) -> Float:
+    """Offset of the lane [m]: slow swings, whole in number over one lap."""
+    turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    swings = [size * np.sin(cycles * turn + rng.uniform(0, 2 * np.pi))
+              for size, cycles in ((2.6, 4), (1.5, 7), (0.8, 11))]
+    return np.asarray(np.sum(swings, axis=0))
 
 
 def _distance_to(path: Float, cells: int) -> Float:
