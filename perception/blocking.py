@@ -118,11 +118,14 @@ def _agreement(sight: _Sight, risk: Float, precision: Float) -> Float:
     mean = np.zeros(len(risk))
     if not len(seen):
         return mean
-    cell = _range_cells(sight, seen)
-    shape = (int(cell.max()) // sight.count + 1, sight.count)
+    column = (sight.bins[seen] - sight.bins[seen[0]] + sight.count // 2) % sight.count
+    column -= column.min()  # one camera sees a part of the circle: a small grid will do
+    ring = _range_bins(sight.closeness[seen])
+    shape = (int(ring.max()) + 1, int(column.max()) + 1)
+    cell = ring * shape[1] + column
     sums = [np.bincount(cell, weight, shape[0] * shape[1]).astype(float, copy=False).reshape(shape)
             for weight in ((risk * precision)[seen], precision[seen])]
-    total, number = (neighbour_sum(s, wrap=True, out=np.empty(shape)).ravel() for s in sums)
+    total, number = (neighbour_sum(s, wrap=False, out=np.empty(shape)).ravel() for s in sums)
     mean[seen] = total[cell] / number[cell]
     return mean
 
@@ -139,10 +142,10 @@ def _nearest_runs(sight: _Sight, threat: Mask, end: Float) -> tuple[Float, Float
     return first[pick], last[pick]
 
 
-def _range_cells(sight: _Sight, seen: Index) -> Index:
-    """Flat cell of bearing and range bin of the windows or points ``seen``, from 0."""
-    ring = np.floor(-np.log(sight.closeness[seen]) / RANGE_BIN).astype(np.int32)
-    return np.asarray((ring - ring.min()) * sight.count + sight.bins[seen], np.int32)
+def _range_bins(closeness: Float) -> Index:
+    """Range bin (N,) of each closeness > 0, the nearest is 0."""
+    ring = np.floor(-np.log(closeness) / RANGE_BIN).astype(np.int32)
+    return np.asarray(ring - ring.min(), np.int32)
 
 
 def _nearest_points(sight: _Sight) -> Float:
@@ -150,7 +153,7 @@ def _nearest_points(sight: _Sight) -> Float:
     nearest, seen = np.zeros(sight.count), np.flatnonzero(sight.closeness > 0)
     if not len(seen):
         return nearest
-    cell = _range_cells(sight, seen)
+    cell = _range_bins(sight.closeness[seen]) * sight.count + sight.bins[seen]
     seen = seen[np.bincount(cell)[cell] >= MIN_POINTS]
     np.maximum.at(nearest, sight.bins[seen], sight.closeness[seen])
     return np.asarray(maximum_filter1d(nearest, 3, mode='wrap'))
