@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 
 from perception.config import CostConfig, MapConfig
 from perception.polar_geometry import hyperbolic_start, planning_cells, planning_shape
-from perception.polar_map import PolarMap, checked_histogram, neighbour_sum
+from perception.polar_map import (
+    PolarMap,
+    checked_histogram,
+    neighbour_sum,
+    planning_sums,
+)
 from perception.types import Costmap, Float, Mask
 
 UNKNOWN, FREE, LETHAL = -1, 0, 100
@@ -98,12 +103,14 @@ def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Cost
     origin = (corner[0] * step, corner[1] * step)
     phase = tuple(round(o - c, 6) for o, c in zip(origin, polar_map.centre_m, strict=True))
     table = _table(polar_map.config, step, size, (phase[0], phase[1]))
-    planning = polar_map.planning()
-    far = np.append(occupancy(planning.histogram, config).ravel(), np.int8(UNKNOWN))
-    data = far.take(table.cell)
+    state = polar_map.save()
+    sums = _reduced(state.histogram, config)
+    weighted, total = planning_sums(state, list(sums), polar_map.config)
+    far = _occupancy(_score(weighted, total, config), total, config)
+    data = np.append(far, np.int8(UNKNOWN)).take(table.cell)
     window = (slice(table.row, table.row + len(table.near)),
               slice(table.column, table.column + table.near.shape[1]))
-    near = _near_occupancy(polar_map, config, table, origin)
+    near = _near_occupancy(state.points_odom, sums, config, table, corner)
     data[window][table.near] = near[table.near]
     return Costmap(data, step, origin, stamp_ns)
 
@@ -144,21 +151,18 @@ def _near_radius(config: MapConfig, step: float) -> float:
 
 
 def _near_occupancy(
-    polar_map: PolarMap, config: CostConfig, table: _Table, origin: tuple[float, float]
+    points: Float, sums: tuple[Float, Float], config: CostConfig, table: _Table,
+    corner: tuple[int, ...],
 ) -> NDArray[np.int8]:
     """Cost of the near window from the points themselves, (h, w) int8."""
-    state, (height, width) = polar_map.save(), table.near.shape
-    step = config.resolution_m
-    column = np.floor(state.points_odom[:, 0] / step - origin[0] / step) - table.column
-    row = np.floor(state.points_odom[:, 1] / step - origin[1] / step) - table.row
+    height, width = table.near.shape
+    column = np.floor(points[:, 0] / config.resolution_m) - (corner[0] + table.column)
+    row = np.floor(points[:, 1] / config.resolution_m) - (corner[1] + table.row)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     index = np.flatnonzero(inside)
     cell = (row.take(index) * width + column.take(index)).astype(np.int32)
-    weighted, total = _reduced(state.histogram.take(index, 0), config)
-    weighted, total = (
-        np.bincount(cell, sums, height * width).astype(float, copy=False).reshape(height, width)
-        for sums in (weighted, total)
-    )
+    own_sums = [np.bincount(cell, v.take(index), height * width).astype(float) for v in sums]
+    weighted, total = (own.reshape(height, width) for own in own_sums)
     around = neighbour_sum(total, wrap=False, out=np.empty_like(total))
     score = neighbour_sum(weighted, wrap=False, out=np.empty_like(total))
     own = np.maximum(_score(weighted, total, config), 0.0)  # raises the cost, never lowers it

@@ -177,13 +177,8 @@ class PolarMap:
         Source
             A7: sum of the 4 internal cells of a planning cell, then its 8 neighbours.
         """
-        (rings, angles), s = planning_shape(self.config), self.save()
-        cell = planning_from_fine(self.config).take(s.cell)
-        planes = np.empty((len(CLASSES), rings, angles))
-        for k, plane in enumerate(planes):
-            weight = np.bincount(cell, s.histogram[:, k], minlength=rings * angles)
-            own = weight.astype(float, copy=False).reshape(rings, angles)
-            neighbour_sum(own, wrap=True, out=plane)
+        s = self.save()
+        planes = planning_sums(s, list(s.histogram.T), self.config)
         return PlanningMap(s.centre_m, np.moveaxis(planes, 0, -1), self.config)
 
     def _placed(self) -> MapState:
@@ -204,6 +199,28 @@ def checked_histogram(histogram: Float) -> Float:
     if histogram.size and not (histogram.min() >= 0 and np.isfinite(histogram.max())):
         raise ValueError('histogram holds NaN, infinite or negative evidence; mask it out first')
     return histogram
+
+
+def planning_sums(state: MapState, values: list[Float], config: MapConfig) -> Float:
+    """
+    Sum values of the points into planning cells, then add the 8 neighbours of each cell.
+
+    Parameters
+    ----------
+    values : list of K (N,) float
+        Numbers to sum, in the order of the points of ``state``.
+
+    Returns
+    -------
+    (K, R, T) float64
+    """
+    rings, angles = planning_shape(config)
+    cell = planning_from_fine(config).take(state.cell)
+    planes = np.empty((len(values), rings, angles))
+    for weight, plane in zip(values, planes, strict=True):
+        own = np.bincount(cell, weight, rings * angles).astype(float, copy=False)
+        neighbour_sum(own.reshape(rings, angles), wrap=True, out=plane)
+    return planes
 
 
 def neighbour_sum(values: Float, *, wrap: bool, out: Float) -> Float:
