@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Procedural textures: tileable ground, bark and stone; cut-out cards for leaves and grass."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -94,13 +94,14 @@ def _u8(image: Float) -> Image:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _wrapped(points: Float, n: int) -> Iterator[Float]:
-    """Copies of a shape that crosses the border of the tile."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    for dx in (0, n, -n):
-        for dy in (0, n, -n):
-            if np.all(high + (dx, dy) > -2) and np.all(low + (dx, dy) < n + 2):
-                yield points + (dx, dy)
+def _wrapped(shapes: Float, n: int) -> Float:
+    """Shapes (m, k, 2), and copies of those that cross the border of the tile."""
+    low, high = shapes.min(axis=1), shapes.max(axis=1)
+    copies = []
+    for shift in ((dx, dy) for dx in (0, n, -n) for dy in (0, n, -n)):
+        touches = np.all((high + shift > -2) & (low + shift < n + 2), axis=1)
+        copies.append(shapes[touches] + shift)
+    return np.concatenate(copies)
 
 
 def _fixed(points: Float) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
@@ -114,22 +115,19 @@ def _strokes(
     n, batch = image.shape[0], 60
     for _ in range(count // batch):
         colour = np.array(colours[int(rng.integers(len(colours)))]) * rng.uniform(0.7, 1.3)
-        lines = [
-            _fixed(copy)
-            for _ in range(batch) for copy in _wrapped(_bent_line(rng, n, length), n)
-        ]
+        lines = list(_fixed(_wrapped(_bent_lines(rng, n, batch, length), n)))
         width = int(rng.integers(1, 3))
         cv2.polylines(image, lines, False, colour.tolist(), width, cv2.LINE_AA, SHIFT)
     return image
 
 
-def _bent_line(rng: Rng, n: int, length: tuple[float, float]) -> Float:
-    angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(*length)
-    along = np.array([np.cos(angle), np.sin(angle)])
-    across = np.array([-along[1], along[0]])
+def _bent_lines(rng: Rng, n: int, count: int, length: tuple[float, float]) -> Float:
+    """Random lines of four points, (count, 4, 2)."""
+    angle, reach = rng.uniform(0, 2 * np.pi, count), rng.uniform(*length, count)
+    along = np.stack([np.cos(angle), np.sin(angle)], -1)[:, None] * reach[:, None, None]
+    across = along[..., ::-1] * (-1, 1) * rng.uniform(-0.3, 0.3, (count, 1, 1))
     t = np.linspace(0, 1, 4)[:, None]
-    return np.asarray(rng.uniform(0, n, 2) + reach * (along * t + across * t**2
-                                                      * rng.uniform(-0.3, 0.3)))
+    return np.asarray(rng.uniform(0, n, (count, 1, 2)) + along * t + across * t**2)
 
 
 def _grass(n: int, rng: Rng, dry: float) -> Image:
@@ -157,7 +155,7 @@ def _stone(image: Image, rng: Rng, radius: float) -> None:
     outline = np.stack([np.cos(angle), np.sin(angle) * rng.uniform(0.6, 1)], -1)
     points = rng.uniform(0, n, 2) + outline * radius * rng.uniform(0.75, 1.1, (7, 1))
     colour = np.array([142, 132, 118]) * rng.uniform(0.62, 1.3) + rng.normal(0, 7, 3)
-    for copy in _wrapped(points, n):
+    for copy in _wrapped(points[None], n):
         shape = _fixed(copy)
         cv2.fillConvexPoly(image, shape + 10, (62, 54, 46), cv2.LINE_AA, SHIFT)
         cv2.fillConvexPoly(image, shape, np.clip(colour, 0, 255).tolist(), cv2.LINE_AA, SHIFT)
