@@ -18,11 +18,11 @@ def bench(
 
     from perception.bench import WARM_UP, run_bench
 
+    json_.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
     columns = (TextColumn('bench'), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task('bench', total=rounds + WARM_UP)
         result = run_bench(rounds, lambda done: progress.update(task, completed=done))
-    json_.parent.mkdir(parents=True, exist_ok=True)
     json_.write_text(json.dumps(result, indent=1) + '\n')
     _print_table(result)
     typer.echo(f'\n{json_}')
