@@ -240,8 +240,8 @@ class BagSource:
             previous = last.get(topic, -1)
             if stamp < previous:
                 raise BagError(
-                    f'{self._file.path}: {topic}: stamps run backwards, {stamp / 1e9:.9f} s '
-                    f'after {previous / 1e9:.9f} s; record again, or cut the bag there'
+                    f'{self._file.path}: {topic}: stamps run backwards, {_seconds(stamp)} s '
+                    f'after {_seconds(previous)} s; record again, or cut the bag there'
                 )
             last[topic] = stamp
             if stamp > previous:
@@ -296,6 +296,11 @@ def _maps(topic: CameraTopic, camera: Camera) -> Maps | None:
     if np.allclose(calibration.camera.K, camera.K, atol=1e-3):
         return None
     return rectify_maps(Lens(calibration.camera.K), camera)
+
+
+def _seconds(stamp: int) -> str:
+    """Stamp in seconds with all nine digits, which a float would not keep."""
+    return f'{stamp // 1_000_000_000}.{stamp % 1_000_000_000:09d}'
 
 
 def _pixels(message: Any, topic: CameraTopic) -> NDArray[Any]:

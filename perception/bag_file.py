@@ -94,15 +94,24 @@ class BagFile:
         }
 
     def raw(self, topics: list[str]) -> Iterator[tuple[str, int, bytes]]:
-        """(topic, receive time [ns], bytes) in order of receive time."""
+        """
+        (topic, receive time [ns], bytes) in order of receive time.
+
+        Raises BagError where the file is damaged, or holds fewer messages than it says.
+        """
         wanted = [c for c in self._reader.connections if c.topic in topics]
         if not wanted:
             return
+        missing = {c.topic: self.counts[c.topic] for c in wanted}
         try:
             for connection, received_ns, data in self._reader.messages(wanted):
+                missing[connection.topic] -= 1
                 yield connection.topic, received_ns, data
         except _DAMAGE as error:
             raise _damaged(self.path, error) from None
+        for topic, count in missing.items():
+            if count > 0:
+                raise _damaged(self.path, f'{count} messages of {topic} cannot be found')
 
     def decode(self, topic: str, data: bytes) -> Any:
         """Message of a topic from its bytes."""
@@ -222,7 +231,7 @@ def _recover(file: Path) -> str:
     return f'repair it with `mcap recover {file} -o FIXED.mcap` and use FIXED.mcap'
 
 
-def _damaged(path: Path, error: BaseException) -> BagError:
+def _damaged(path: Path, error: BaseException | str) -> BagError:
     """One line for what rosbags said; names the file in the folder where there is one."""
     file = path
     if path.is_dir():

@@ -55,6 +55,8 @@ def choose_inputs(bag: BagFile, tree: StaticTree, config: InputConfig) -> Inputs
         Nothing fits, a named topic is missing, or a pair is incomplete.
     """
     found = scan(bag)
+    if found.failed and not found.cameras:  # what is wrong with a camera, before a missing one
+        raise min(found.failed.values(), key=lambda error: isinstance(error, BagError))
     for key in ('image_topic', 'right_image_topic', 'depth_topic'):
         _check_named(bag, found, key, getattr(config, key))
     lefts = _named(found.cameras, config.image_topic)
@@ -263,8 +265,6 @@ def _left_twin(topic: str) -> str:
 
 
 def _one_camera(bag: BagFile, cameras: list[CameraTopic], found: Scan) -> Inputs:
-    if found.failed and not cameras:
-        raise next(iter(found.failed.values()))
     if not cameras:
         names = ', '.join(depth.topic for depth in found.depths)
         raise BagError(f'{bag.path}: no camera beside the depth of {names}; record its images')
