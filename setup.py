@@ -14,7 +14,7 @@ setup(
     name=NAME,
     version='0.1.0',
     description='Traversability to the horizon and cost maps from cameras',
-    long_description=Path(__file__).with_name('README.md').read_text(),
+    long_description=Path(__file__).resolve().with_name('README.md').read_text(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     maintainer='lagr_perception maintainers',
