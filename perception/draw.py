@@ -50,14 +50,14 @@ def window_index(pyramid: Pyramid, valid: Mask | None = None) -> NDArray[np.int3
     numbers = np.arange(len(pyramid.grid.band), dtype=np.float32)
     if valid is not None:
         numbers = np.where(valid, numbers, np.float32(-1))
-    below = _px_below_horizon(pyramid)
     limits = _band_limits(pyramid.bands)
-    for position in range(len(pyramid.bands)):  # far to near, so that nearer bands win
-        tile = _warp_tiles(numbers, position, pyramid)
+    for position, (low, high) in enumerate(limits):  # far to near, so that nearer bands win
+        rows = _image_rows(position, pyramid)
+        tile = _warp_tiles(numbers, position, pyramid, rows)
         seen = tile >= 0
-        np.copyto(index, tile, where=seen)
-        low, high = limits[position]
-        np.copyto(own, tile, where=seen & (below >= low) & (below < high))
+        np.copyto(index[rows], tile, where=seen)
+        below = _px_below_horizon(pyramid, rows)
+        np.copyto(own[rows], tile, where=seen & (below >= low) & (below < high))
     return np.where(own >= 0, own, index).astype(np.int32)
 
 
@@ -107,15 +107,19 @@ def overlay(
     -------
     (H, W, 3) uint8
     """
-    picture = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
+    picture = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image.copy()
+    labeled = label_image != UNLABELED
+    touched = np.flatnonzero(labeled.any(axis=1))
+    if not len(touched):
+        return picture
+    rows = slice(int(touched[0]), int(touched[-1]) + 1)
     colours = np.zeros((256, 3), np.uint8)
     colours[:len(CLASS_COLOURS)] = CLASS_COLOURS
     alpha = np.arange(256, dtype=np.float32) / 255 * strongest
-    weight = alpha[confidence_image]
-    weight[label_image == UNLABELED] = 0
-    paint = colours[label_image]
-    mixed: Image = cv2.blendLinear(np.ascontiguousarray(picture), paint, 1 - weight, weight)
-    return mixed
+    weight = alpha[confidence_image[rows]] * labeled[rows]
+    paint = colours[label_image[rows]]
+    picture[rows] = cv2.blendLinear(picture[rows], paint, 1 - weight, weight)
+    return picture
 
 
 def draw_geometry(picture: Image, pyramid: Pyramid, *, bands: bool = True) -> Image:
@@ -185,13 +189,19 @@ def draw_text(
     cv2.putText(picture, text, at, FONT, scale, colour, thick, cv2.LINE_AA)
 
 
-def _px_below_horizon(pyramid: Pyramid) -> Float:
-    """Distance of each pixel below the horizon line, (H, W) float32 [px]."""
-    camera, plane = pyramid.camera, pyramid.plane
-    u = np.arange(camera.width, dtype=np.float32)
-    horizon = np.asarray(plane.row(u), np.float32)
-    v = np.arange(camera.height, dtype=np.float32)[:, None]
-    below: Float = (v - horizon) * np.float32(np.cos(plane.roll_rad))
+def _image_rows(position: int, pyramid: Pyramid) -> slice:
+    """Image rows that the tiles of one band reach."""
+    rows = apply_affine(pyramid.image_from_band[position], _corners(pyramid.bands[position]))[:, 1]
+    low, high = np.clip((rows.min() - 1, rows.max() + 2), 0, pyramid.camera.height)
+    return slice(int(low), int(high))
+
+
+def _px_below_horizon(pyramid: Pyramid, rows: slice) -> Float:
+    """Distance of each pixel of these rows below the horizon line, (h, W) float32 [px]."""
+    u = np.arange(pyramid.camera.width, dtype=np.float32)
+    horizon = np.asarray(pyramid.plane.row(u), np.float32)
+    v = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    below: Float = (v - horizon) * np.float32(np.cos(pyramid.plane.roll_rad))
     return below
 
 
@@ -210,8 +220,10 @@ def _middle_row(band: Band) -> float:
     return WINDOW_ROWS // 2 + (band.rows - 1) / 2
 
 
-def _warp_tiles(numbers: Float, position: int, pyramid: Pyramid) -> Float:
-    """Numbers of one band's windows spread over the image, (H, W) float32, -1 elsewhere."""
+def _warp_tiles(numbers: Float, position: int, pyramid: Pyramid, rows: slice) -> Float:
+    """Numbers of one band's windows spread over image rows, (h, W) float32, -1 elsewhere."""
+    if rows.stop == rows.start:
+        return np.empty((0, pyramid.camera.width), np.float32)
     band, stride = pyramid.bands[position], pyramid.row_stride
     part = pyramid.grid.slices[position]
     tiles = numbers[part].reshape(-1, band.columns)
@@ -222,7 +234,8 @@ def _warp_tiles(numbers: Float, position: int, pyramid: Pyramid) -> Float:
     image_from_tile = np.column_stack(
         [affine[:, :2] @ band_from_tile[:, :2], apply_affine(affine, band_from_tile[:, 2])]
     )
-    size = (pyramid.camera.width, pyramid.camera.height)
+    image_from_tile[1, 2] -= rows.start
+    size = (pyramid.camera.width, rows.stop - rows.start)
     spread: Float = cv2.warpAffine(tiles, image_from_tile, size, flags=cv2.INTER_NEAREST,
                                    borderMode=cv2.BORDER_CONSTANT, borderValue=(-1,))
     return spread

@@ -232,3 +232,15 @@ def test_truth_and_path_are_drawn():
     # the robot stands at column (1.75 + 2) / 0.5 = 7.5, row (5.25 - 3) / 0.5 = 4.5
     assert tuple(picture[round(45 - 4.5 * 9), round(7.5 * 9)]) == ROBOT_COLOUR
     assert costmap_image(costmap(), path_xy=np.zeros((0, 2))).shape == (20, 32, 3)
+
+
+def test_bands_that_miss_the_image_paint_nothing():
+    pyramid = build_pyramid(make_plane(pitch=0.9, roll=0.0))
+    index = window_index(pyramid)
+    assert index.shape == (CAMERA.height, CAMERA.width)
+    assert (index == -1).all()
+    image = np.full((CAMERA.height, CAMERA.width, 3), 9, np.uint8)
+    labels = np.zeros(len(pyramid.grid.band), int)
+    shown = overlay(image, *label_images(labels, np.ones(len(labels)), index))
+    np.testing.assert_array_equal(shown, image)
+    assert draw_geometry(image, pyramid).shape == image.shape
