@@ -3,12 +3,13 @@
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import apsw
-from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.serde import SerdeError
 from rosbags.typesys import (
@@ -48,7 +49,6 @@ class BagFile:
             self._reader.open()
         except _DAMAGE as error:
             raise _damaged(self.path, error) from None
-        self._stores: dict[str, Typestore | None] = {}
         self.connections: dict[str, Connection] = {}
         for connection in self._reader.connections:
             self.connections.setdefault(connection.topic, connection)
@@ -116,7 +116,7 @@ class BagFile:
     def decode(self, topic: str, data: bytes) -> Any:
         """Message of a topic from its bytes."""
         connection = self.connections[topic]
-        store = self._store(connection)
+        store = _store(connection.msgtype, connection.msgdef)
         if store is None:
             raise BagError(
                 f'{self.path}: {topic}: type {connection.msgtype} is not defined in the bag and '
@@ -139,18 +139,6 @@ class BagFile:
             return stamp, message
         return None
 
-    def _store(self, connection: Connection) -> Typestore | None:
-        """Type store of one message type: the bag's own definition, else ROS 2 Kilted's."""
-        kind = connection.msgtype
-        if kind not in self._stores:
-            own = _own_types(connection)
-            store: Typestore | None = typestore() if kind in typestore().fielddefs else None
-            if own:
-                store = get_typestore(Stores.EMPTY)
-                store.register(own)
-            self._stores[kind] = store
-        return self._stores[kind]
-
 
 def is_truth(topic: str) -> bool:
     """True for what only evaluation and training may read."""
@@ -165,12 +153,23 @@ def stamp_ns(message: Any, received_ns: int) -> int:
     return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec or received_ns
 
 
-def _own_types(connection: Connection) -> Any:
-    """Types that the bag itself defines for a connection; None = no usable definition."""
-    form, text = connection.msgdef
+@lru_cache(maxsize=256)
+def _store(kind: str, definition: MessageDefinition) -> Typestore | None:
+    """Type store of one message type: the bag's own definition, else ROS 2 Kilted's."""
+    own = _own_types(kind, definition)
+    if not own:
+        return typestore() if kind in typestore().fielddefs else None
+    store = get_typestore(Stores.EMPTY)
+    store.register(own)
+    return store
+
+
+def _own_types(kind: str, definition: MessageDefinition) -> Any:
+    """Types that the bag itself defines for a topic; None = no usable definition."""
+    form, text = definition
     try:
         if form == MessageDefinitionFormat.MSG:
-            return get_types_from_msg(text, connection.msgtype)
+            return get_types_from_msg(text, kind)
         if form == MessageDefinitionFormat.IDL:
             parts = text.split('=' * 80 + '\n')
             types = {}
@@ -237,6 +236,8 @@ def _damaged(path: Path, error: BaseException | str) -> BagError:
     if path.is_dir():
         file = next(iter([*sorted(path.glob('*.mcap')), *sorted(path.glob('*.db3'))]), path)
     reason = ' '.join(str(error).split()) or type(error).__name__
+    if reason.startswith('Profile') or isinstance(error, KeyError):
+        return BagError(f'{path}: no ROS 2 recording; record with `ros2 bag record -s mcap`')
     index = path.is_dir() and ('metadata' in reason or 'missing' in reason)
     remedy = f'rebuild metadata.yaml with `ros2 bag reindex {path}`' if index else _recover(file)
     return BagError(f'{path}: damaged bag ({reason}); {remedy}')

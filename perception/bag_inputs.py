@@ -3,7 +3,7 @@
 Choose the inputs among the cameras of a bag: stereo before RGB-D before one camera.
 
 The rule among several pairs: named topics, then colour, then both cameras under the same
-namespace, then the pair whose names agree longest, then by name.
+namespace, then left and right of one name, then the longest common name, then by name.
 """
 
 from dataclasses import dataclass
@@ -142,7 +142,8 @@ def _pair_rank(left: CameraTopic, right: CameraTopic) -> tuple[object, ...]:
     common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(left.topic, right.topic))))
     return (
         left.pixels != 'colour', left.pixels != right.pixels,
-        _parent(left) != _parent(right), abs(left.tx) > 1e-6, -common,
+        _parent(left) != _parent(right), abs(left.tx) > 1e-6,
+        _left_twin(right.topic) != left.topic, -common,
         left.rank, right.rank,
     )
 

@@ -72,7 +72,7 @@ def find_poses(
 
 
 def _track(bag: BagFile, config: InputConfig) -> tuple[PoseTrack | None, list[str]]:
-    """The named odometry, else the first that has poses, else /tf."""
+    """The named odometry, else the first in the odom frame that has poses, else /tf."""
     notes: list[str] = []
     topics = bag.of_type('nav_msgs/Odometry')
     if config.odometry_topic:
@@ -81,12 +81,20 @@ def _track(bag: BagFile, config: InputConfig) -> tuple[PoseTrack | None, list[st
             raise BagError(f'{bag.path}: input.odometry_topic = {config.odometry_topic}: no such '
                            f'odometry topic; it has: {held}')
         topics = [config.odometry_topic]
+    topics.sort(key=lambda topic: _frame_of(bag, topic) != config.odom_frame)
     for topic in topics:
         track, note = odometry_track(bag, topic)
         if track is not None:
-            return track, notes
+            others = ', '.join(other for other in topics if other != topic)
+            return track, notes + ([f'odometry not used: {others}'] if others else [])
         notes.append(note)
     return (None if config.odometry_topic else tf_track(bag, config.odom_frame)), notes
+
+
+def _frame_of(bag: BagFile, topic: str) -> str:
+    """Fixed frame of an odometry topic, by its first message."""
+    first = bag.first(topic)
+    return '' if first is None else str(first[1].header.frame_id).lstrip('/')
 
 
 def _gap(bag: BagFile, track: PoseTrack, image: CameraTopic, config: InputConfig) -> str:

@@ -97,7 +97,9 @@ def scan(bag: BagFile) -> Scan:
     found = list(cameras.values())
     return Scan(
         sorted((c for c in found if c.pixels != 'depth'), key=lambda c: c.rank),
-        sorted((c for c in found if c.pixels == 'depth'), key=lambda c: c.rank),
+        # 32FC1 may also be a confidence or disparity map: what is called depth comes first
+        sorted((c for c in found if c.pixels == 'depth'),
+               key=lambda c: ('depth' not in c.topic, c.rank)),
         failed,
     )
 

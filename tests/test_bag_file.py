@@ -80,6 +80,14 @@ def test_other_files(tmp_path: Path) -> None:
     assert 'sqlite3' in refusal(tmp_path / 'text.db3')
 
 
+def test_mcap_of_another_system(tmp_path: Path) -> None:
+    file = write_stereo(tmp_path / 'bag') / 'bag.mcap'
+    data = file.read_bytes()
+    for old, new in ((b'ros2', b'ros1'), (b'ros2msg', b'rosjson')):
+        file.write_bytes(data.replace(old, new))
+        assert 'no ROS 2 recording; record with `ros2 bag record -s mcap`' in refusal(file)
+
+
 def test_folder_without_metadata(tmp_path: Path) -> None:
     path = write_stereo(tmp_path / 'bag')
     (path / 'metadata.yaml').unlink()

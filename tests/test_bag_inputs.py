@@ -129,6 +129,21 @@ def test_rgbd_by_frame_and_by_size(tmp_path: Path) -> None:
     assert found_in(tmp_path / 'size').depth_topic == '/aligned'
 
 
+def test_confidence_map_is_not_taken_for_depth(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_camera(bag, '/zed/left/image_rect')
+        for topic in ('/zed/confidence/map', '/zed/depth/depth_registered'):
+            write_depth(bag, topic)
+    assert found_in(tmp_path / 'bag').depth_topic == '/zed/depth/depth_registered'
+
+
+def test_left_and_right_of_one_name_are_the_pair(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for name, baseline in (('left', 0.0), ('rgb', 0.0), ('right', BASELINE_M)):
+            write_camera(bag, f'/zed/{name}/image_rect', baseline_m=baseline)
+    assert found_in(tmp_path / 'bag').image_topic == '/zed/left/image_rect'
+
+
 def test_depth_that_is_not_registered(tmp_path: Path) -> None:
     with BagWriter(tmp_path / 'bag') as bag:
         write_camera(bag, '/rgb/image_rect')

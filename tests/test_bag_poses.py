@@ -220,6 +220,17 @@ def test_truth_is_never_a_pose(tmp_path: Path) -> None:
         poses_of(tmp_path / 'bag', 'input.odometry_topic=/truth/odom')
 
 
+def test_odometry_in_the_odom_frame_comes_first(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for frame in range(3):
+            bag.odometry('/gps', stamp(frame), forward(9), frame='map')
+            bag.odometry('/wheels', stamp(frame), forward(frame))
+            write_camera(bag, '/cam/image', frames=[frame])
+    found, _ = poses_of(tmp_path / 'bag')
+    assert found.pose_source.startswith('/wheels, odom -> base_link')
+    assert 'odometry not used: /gps' in found.notes
+
+
 def test_named_odometry(tmp_path: Path) -> None:
     path = write_stereo(tmp_path / 'bag')
     with pytest.raises(BagError, match=r'input.odometry_topic = /gps: .* it has: /odom'):
