@@ -26,7 +26,7 @@ setup: .venv/.setup
 
 # The CPU build first: from PyPI alone torch comes with several GB of CUDA.
 .venv/.train: .venv/.setup
-	$(PIP) torch==2.13.0 --extra-index-url $(TORCH_INDEX)
+	$(PIP) --no-deps torch==2.13.0 --extra-index-url $(TORCH_INDEX)
 	$(PIP) -e '.[train]'
 	@touch $@
 
