@@ -21,6 +21,8 @@ from perception.training.export import (  # noqa: E402
 )
 from perception.training.networks import Lagr2008, first_table, second_table  # noqa: E402
 
+torch.set_num_threads(1)
+
 ARCHITECTURES = ('default', 'lagr2008')
 
 

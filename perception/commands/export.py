@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from perception.errors import NetworkError
-
 ENGINES = ('onnxruntime',)
 
 
@@ -19,12 +17,8 @@ def export(
     """Export a trained network to ONNX with its manifest."""
     if engine not in ENGINES:
         raise typer.BadParameter(f'{engine!r}: choose {", ".join(ENGINES)}', param_hint='--engine')
-    try:
-        from perception.training.export import export_onnx, load_checkpoint
-    except ModuleNotFoundError as error:
-        raise NetworkError(
-            f'lagr export: {error.name} is not installed; run pip install "lagr_perception[train]"'
-        ) from None
+    from perception.training.export import export_onnx, load_checkpoint
+
     spec = export_onnx(load_checkpoint(network), out)
     typer.echo(
         f'{out}: {spec.features} features, receptive field {spec.rows}x{spec.columns}, '

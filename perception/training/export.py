@@ -52,11 +52,16 @@ class Trained:
     command: str = ''
 
 
+def make_trained(architecture: Architecture) -> Trained:
+    """Network of that name with random weights from torch's generator."""
+    network = make_network(architecture)
+    return Trained(architecture, network, make_classifier(network.features))
+
+
 def untrained(architecture: Architecture, seed: int = 0) -> Trained:
     """Network of that name with the random weights of a seed."""
     torch.manual_seed(seed)
-    network = make_network(architecture)
-    return Trained(architecture, network, make_classifier(network.features))
+    return make_trained(architecture)
 
 
 def save_checkpoint(trained: Trained, path: Path) -> None:
