@@ -11,7 +11,8 @@ import numpy as np
 from perception.blocking import place_windows
 from perception.camera import levelled_base_from_camera, transform
 from perception.config import MapConfig, MountConfig
-from perception.pyramid import WINDOW_ROWS, Pyramid
+from perception.footprints import split_windows
+from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Pyramid
 from perception.supervisor import PointLabels
 from perception.types import (
     CLASSES,
@@ -88,16 +89,22 @@ def window_evidence(
     index = np.flatnonzero(windows.valid & (windows.distance <= config.max_radius_m))
     points = transform(pose, windows.ground_optical[index])
     bearing, distance = _polar(points, pose)
+    extent = row_extent(pyramid)[index]
+    width_rad = COLUMN_STRIDE * _scales(pyramid)[index] / pyramid.camera.fx
+    parts = split_windows(bearing, distance, extent * pyramid.row_stride, width_rad, config)
     placed = place_windows(
-        bearing, distance, probabilities[index], config, row_extent=row_extent(pyramid)[index],
+        parts.bearing_rad, parts.distance_m, probabilities[index[parts.window]], config,
+        row_extent=extent[parts.window],
         blockers=None if obstacles is None else _polar(obstacles, pose),
     )
     keep, distance = placed.keep, placed.distance_m[placed.keep]
-    points, bearing = points[keep], bearing[keep]
-    points[:, 0] = pose[0, 3] + distance * np.cos(bearing)
-    points[:, 1] = pose[1, 3] + distance * np.sin(bearing)
+    window, bearing = parts.window[keep], parts.bearing_rad[keep]
+    xyz = points[window]
+    xyz[:, 0] = pose[0, 3] + distance * np.cos(bearing)
+    xyz[:, 1] = pose[1, 3] + distance * np.sin(bearing)
     weight = config.window_weight * np.minimum(1.0, config.distance_decay_m / distance)
-    return Evidence(points, probabilities[index][keep] * weight[:, None].astype(np.float32))
+    weight *= parts.share[keep]
+    return Evidence(xyz, probabilities[index[window]] * weight[:, None].astype(np.float32))
 
 
 def _polar(points_odom: Float, pose: Float) -> tuple[Float, Float]:
@@ -136,8 +143,13 @@ def frame_evidence(
 def row_extent(pyramid: Pyramid) -> Float:
     """Height of one band row as a share of each window's distance below the horizon, (N,)."""
     windows, bands = pyramid.windows, pyramid.bands
-    scale = np.array([band.scale for band in bands])[windows.band]
+    scale = _scales(pyramid)
     offset = np.array([band.offset_px for band in bands])[windows.band]
     footline = np.array([band.footline_row for band in bands])[windows.band]
     below = offset + scale * (windows.row + WINDOW_ROWS // 2 - footline)
     return np.asarray(scale / np.maximum(below, 1e-6))
+
+
+def _scales(pyramid: Pyramid) -> Float:
+    """Image pixels in a band pixel, for each window, (N,)."""
+    return np.array([band.scale for band in pyramid.bands])[pyramid.grid.band]

@@ -35,8 +35,10 @@ from perception.types import (
 )
 
 HEIGHT_BIN_M, LOWEST_M, HIGHEST_M = 0.025, -2.0, 2.5
-MATCH_NOISE_PX = 0.3
+MATCH_NOISE_PX = 0.35
+NOISE_BIAS = 1.3  # a 15th percentile, and the lowest of nine, in standard deviations
 PLANE_SLACK_M = 0.3  # ground may leave the plane by this, plus the slope times the distance
+CENTRE, MAX_RAISED = (5, 13), 0.02  # rows and columns about a window's centre; share of them
 OCCLUSION_JUMP = 0.12  # relative disparity step that marks an occlusion edge
 
 
@@ -95,14 +97,18 @@ def point_heights(grid: DepthGrid, planes: list[GroundPlane], config: Supervisor
     levelled = transform(levelled_base_from_camera(planes[0]), points)
     above = np.stack([points @ plane.normal_offset[0] + plane.height_m for plane in planes])
     nearest = np.take_along_axis(above, np.abs(above).argmin(0)[None], 0)[0]
-    ground = _local_ground(levelled, config)
+    noise = MATCH_NOISE_PX * planes[0].height_m / grid.focal_baseline
+    ground = _local_ground(levelled, noise, config)
     height[near] = np.where(np.isfinite(ground), levelled[:, 2] - ground, nearest)
     return height
 
 
-def _local_ground(levelled: Float, config: SupervisorConfig) -> Float:
+def _local_ground(levelled: Float, noise: float, config: SupervisorConfig) -> Float:
     """
     Ground height under each point (n,) [m]: lowest of a low percentile over 3 x 3 cells.
+
+    A low percentile of noisy points lies below them by about their deviation, which is ``noise``
+    times the distance: that is added back.
 
     Infinite where all nine cells hold too few points, or none that the plane makes plausible
     (a false match in the sky is no ground).
@@ -123,7 +129,7 @@ def _local_ground(levelled: Float, config: SupervisorConfig) -> Float:
     distance = np.hypot(*np.mgrid[0:side, -side:side]) * config.cell_m
     plausible = np.abs(low).reshape(side, -1) <= PLANE_SLACK_M + config.max_slope * distance
     seen = (total >= config.min_points).reshape(side, -1) & plausible
-    low = np.where(seen, low.reshape(side, -1), np.inf)
+    low = np.where(seen, low.reshape(side, -1) + NOISE_BIAS * noise * distance, np.inf)
     lowest = cv2.erode(low.astype(np.float32), np.ones((3, 3), np.uint8))
     return np.asarray(lowest.ravel()[cell], np.float32)
 
@@ -147,7 +153,7 @@ def label_points(
 
 
 def _height_noise(grid: DepthGrid, plane: GroundPlane) -> Float:
-    """Standard deviation of a point's height [m]: sigma_Z h / Z, sigma_Z = Z^2 / (f B) 0.3 px."""
+    """Standard deviation of a point's height [m]: sigma_Z h / Z, sigma_Z = Z^2 / (f B) 0.35 px."""
     return grid.depth * np.float32(MATCH_NOISE_PX * plane.height_m / grid.focal_baseline)
 
 
@@ -179,7 +185,21 @@ def supervise(
     columns, rows = grid.uv
     v, u = np.nonzero(points.feet)
     feet_uv = np.stack([columns[u], rows[v]], -1)
-    return labels_from_masks(ground, obstacle, feet_uv, grid.step, pyramid, config)
+    labels = labels_from_masks(ground, obstacle, feet_uv, grid.step, pyramid, config)
+    return _without_raised_ground(labels, points, grid.step, pyramid, config)
+
+
+def _without_raised_ground(
+    labels: WindowLabels, points: PointLabels, step: int, pyramid: Pyramid,
+    config: SupervisorConfig,
+) -> WindowLabels:
+    """Ground windows lose their label where anything rises at their centre: a foot is likely."""
+    with np.errstate(invalid='ignore'):
+        raised = points.height > 0.5 * config.obstacle_m
+    around = window_shares(raised[..., None].astype(np.uint8), step, pyramid, CENTRE)[:, 0]
+    label = np.where((labels.label <= GROUND) & (around > MAX_RAISED), UNLABELED, labels.label)
+    label = label.astype(np.uint8)
+    return WindowLabels(label, soft_targets(label, config.soft_target))
 
 
 def _occlusion_edges(disparity: Float) -> Mask:

@@ -43,7 +43,7 @@ void main(){
     bake=texture(sBake,uv).rg; vec4 w=texture(sSplat,uv)+vec4(nz,-nz,nz*.7,-nz)*.8;
     float m=max(max(w.x,w.y),max(w.z,w.w));
     layer = w.y>=m?1.:(w.z>=m?2.:(w.x>=m?0.:3.)); cls = layer==1.?2.:(layer==2.?3.:1.); }
-  vec3 c=texture(sGround,vec3(P.xy/uTile,layer),-.6).rgb;
+  vec3 c=texture(sGround,vec3(P.xy/uTile,layer),0.).rgb;
   c=c*c*(bake.y*2.)*(uSunColour*bake.x + uAmbient*(.6+.4*N.z));
   oColour=pixel(fog(c,P),cls); oDepth=vec2(Z,0.); }"""
 
