@@ -33,7 +33,7 @@ def test_help_lists_every_command() -> None:
     done = lagr('--help')
     assert done.returncode == 0
     assert done.stderr == ''
-    for name in ('demo', 'replay', 'world', 'bench', 'export'):
+    for name in ('demo', 'replay', 'world', 'train', 'evaluate', 'export', 'bench'):
         assert f'\n  {name} ' in done.stdout
 
 

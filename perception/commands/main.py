@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command ``lagr``: its subcommands, and what an error looks like to the caller."""
 
-import importlib
-import importlib.util
 import os
 import sys
 from typing import NoReturn
@@ -12,6 +10,13 @@ os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 import typer
 
+from perception.commands.bench import bench
+from perception.commands.demo import demo
+from perception.commands.evaluate import app as evaluate
+from perception.commands.export import export
+from perception.commands.replay import replay
+from perception.commands.train import app as train
+from perception.commands.world import world
 from perception.errors import PerceptionError
 
 EXTRA_OF_MODULE = {
@@ -31,14 +36,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for _name in ('demo', 'replay', 'world', 'train', 'evaluate', 'export', 'bench'):
-    if importlib.util.find_spec(f'perception.commands.{_name}') is None:
-        continue
-    _module = importlib.import_module(f'perception.commands.{_name}')
-    if hasattr(_module, 'app'):
-        app.add_typer(_module.app, name=_name)
-    else:
-        app.command(_name)(getattr(_module, _name))
+app.command()(demo)
+app.command()(replay)
+app.command()(world)
+app.command()(bench)
+app.command()(export)
+app.add_typer(evaluate, name='evaluate')
+app.add_typer(train, name='train')
 
 
 def main() -> None:
