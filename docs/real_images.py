@@ -77,28 +77,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--data', type=Path, default=os.environ.get('PERCEPTION_DATA'),
                         help='folder of the recorded images; default $PERCEPTION_DATA')
-    parser.add_argument('--network', default='default', help='stem in perception/weights')
+    parser.add_argument('--networks', nargs='+', default=['default', 'lagr2008'],
+                        help='stems in perception/weights; the first makes the pictures')
     options = parser.parse_args()
     if options.data is None or not Path(options.data).is_dir():
         parser.error('name the folder of the recorded images: --data DIR or PERCEPTION_DATA')
-    root, regions, horizons = Path(options.data), *read_regions()
-    network = load_network(options.network, 'onnxruntime', 1)
-    rows, grids, pictures = [], [], []
-    for drive in data.drives(root, horizons):
-        row, results = Row(drive.name), []
-        try:
-            results = run(drive, network)
-        except PerceptionError as error:
-            row.failure = str(error)
-        for number, result in enumerate(results):
-            measure(row, drive, result, region_windows(drive, number, result, regions))
-        rows.append(row)
-        if drive.cost_grid is not None and results:
-            grids.append((drive.name, compare_grid(drive, network)))
-        if drive.picture and results:
-            pictures.append((drive, save_picture(drive, results[0])))
-        print(text.row_line(row))
-    (DOCS / 'real_images.md').write_text(text.page(network.spec, rows, grids, pictures))
+    networks = [load_network(name, 'onnxruntime', 1) for name in options.networks]
+    used = [n for n in networks if n.spec.trained or n is networks[0]]
+    regions, horizons = read_regions()
+    tables: dict[str, list[Row]] = {network.spec.name: [] for network in used}
+    grids, pictures = [], []
+    for drive in data.drives(Path(options.data), horizons):
+        for network in used:
+            row, results = judge(drive, network, regions)
+            tables[network.spec.name].append(row)
+            print(network.spec.name, text.row_line(row))
+            if network is not used[0] or not results:
+                continue
+            if drive.cost_grid is not None:
+                grids.append((drive.name, compare_grid(drive, network)))
+            if drive.picture:
+                pictures.append((drive, save_picture(drive, results[0])))
+    specs = [network.spec for network in used]
+    (DOCS / 'real_images.md').write_text(text.page(specs, tables, grids, pictures))
+
+
+def judge(
+    drive: Drive, network: Network, regions: dict[str, dict[str, Polygons]]
+) -> tuple[Row, list[Result]]:
+    """Run a drive and count; a failure is written down, not raised."""
+    row = Row(drive.name)
+    try:
+        results = run(drive, network)
+    except PerceptionError as error:
+        row.failure = str(error)
+        return row, []
+    for number, result in enumerate(results):
+        measure(row, drive, result, region_windows(drive, number, result, regions))
+    return row, results
 
 
 def read_regions() -> tuple[dict[str, dict[str, Polygons]], dict[str, float]]:

@@ -119,7 +119,8 @@ def wvn(path: Path, region: str, horizon: float) -> Drive:
     def shots() -> Iterator[Shot]:
         yield Shot(START_NS, read(path))
 
-    return Drive(f'wvn {path.stem}', region, camera, shots,
+    # no picture of passers-by
+    return Drive(f'wvn {path.stem}', region, camera, shots, picture='strasse' not in region,
                  overrides=(f'mount.height_m={above}', f'mount.pitch_rad={pitch:.4f}'))
 
 

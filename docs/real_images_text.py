@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The words and tables of docs/real_images.md."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 HEAD = """# Real images
 
-Made by `PERCEPTION_DATA=DIR python docs/real_images.py` (about a minute). Each folder is written
-as a temporary rosbag2 and goes through the reader and pipeline of `lagr replay`; the network has
+Made by `PERCEPTION_DATA=DIR python docs/real_images.py` (one to two minutes). Each folder becomes
+a temporary rosbag2 and goes through the reader and pipeline of `lagr replay`; the network has
 seen rendered worlds only, never a real image. Nothing was tuned on these images.
 
-Network: `{name}` (sha256 {sha}, {trained}).
+{networks}
 
 ## What is counted
 
@@ -35,7 +35,7 @@ Network: `{name}` (sha256 {sha}, {trained}).
   windows, within 12 m).
 
 Known places: KITTI 06, windows whose ground point lies within 2 m of the way the car itself drove
-later (poses), 7 to 30 m ahead; KITTI 00 has no poses here, so within 2 m of straight ahead. Its
+later (poses), 7 to 30 m ahead; KITTI 00 has no poses here, so within 2 m of straight ahead. KITTI's
 obstacle windows are those that stereo itself labels as such, so there the teacher has no column.
 Elsewhere polygons drawn by hand (`real_images_regions.yaml`); a window counts by its centre, so
 those at the rim of a region also see what is beside it.
@@ -73,6 +73,14 @@ super-obstacle; fainter = less sure. Cyan: horizon of the plane in use. KITTI is
 only.
 """
 
+DATA_SETS = {
+    'husky_zed': 'husky_zed (RGB-D, 7 places)',
+    'ORFD': 'ORFD (RGB-D, 3 frames of one track)',
+    'SID': 'SID (stereo, 1 frame)',
+    'wvn': 'wvn_demo (one camera, 4 places)',
+    'KITTI odometry 06': 'KITTI 06 (grey stereo, 51 frames)',
+    'KITTI odometry 00': 'KITTI 00 (grey stereo, 11 frames)',
+}
 CREDITS = {
     'husky_zed': 'husky_zed: Whojo/Autonomous-Navigation-Offroad-by-traversability-analysis, MIT',
     'orfd': 'ORFD: chaytonmin/Off-Road-Freespace-Detection, code and data set Apache-2.0',
@@ -84,29 +92,60 @@ CREDITS = {
 
 
 def page(
-    spec: NetworkSpec, rows: Sequence['Row'], grids: Sequence[tuple[str, dict[str, float]]],
-    pictures: Sequence[tuple[Drive, str]],
+    specs: Sequence[NetworkSpec], tables: Mapping[str, Sequence['Row']],
+    grids: Sequence[tuple[str, dict[str, float]]], pictures: Sequence[tuple[Drive, str]],
 ) -> str:
     """The whole page."""
-    trained = 'trained' if spec.trained else '**not trained: the label columns mean nothing**'
-    head = HEAD.format(name=spec.name, sha=spec.sha256[:12], trained=trained)
-    return head + results(rows) + grid_table(grids) + picture_list(pictures)
+    networks = '\n'.join(network_line(spec) for spec in specs)
+    parts = [HEAD.format(networks=networks), pooled_table(tables)]
+    parts += [results(name, rows) for name, rows in tables.items()]
+    return ''.join(parts) + grid_table(grids) + picture_list(pictures)
 
 
-def results(rows: Sequence['Row']) -> str:
-    """Table of all drives, the sums, and the failures."""
+def network_line(spec: NetworkSpec) -> str:
+    """Which weights exactly."""
+    trained = '' if spec.trained else ', **not trained: its columns mean nothing**'
+    return f'- network `{spec.name}`, sha256 {spec.sha256[:12]}{trained}'
+
+
+def pooled_table(tables: Mapping[str, Sequence['Row']]) -> str:
+    """Shares pooled over the pictures of each data set, one pair of columns a network."""
+    names = list(tables)
+    heads = [f'{name}: {what}' for name in names for what in ('road', 'obstacle')]
+    lines = ['\n## Summary\n', '| data set | ' + ' | '.join(heads) + ' |',
+             '|---|' + '---|' * len(heads)]
+    for key, title in DATA_SETS.items():
+        cells = [share(pool([row.network.get(kind) for row in tables[name]
+                             if row.name.startswith(key)]))
+                 for name in names for kind in ('free', 'obstacle')]
+        lines.append(f'| {title} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def pool(parts: Sequence['Counts | None']) -> tuple[int, int]:
+    """Right and all windows of several counts."""
+    known = [part for part in parts if part is not None]
+    return sum(part.right for part in known), sum(part.total for part in known)
+
+
+def results(name: str, rows: Sequence['Row']) -> str:
+    """Table of all drives of one network, and what failed."""
     lines = [
-        '\n## Results\n',
+        f'\n## Results of `{name}`, drive by drive\n',
         '| drive | plane | height m | pitch deg | valid | 7-12 m | road -> ground '
         '| obstacle -> obstacle | teacher: road | teacher: obstacle |',
         '|---|---|---|---|---|---|---|---|---|---|',
         *(row_line(row) for row in rows),
     ]
     failed = [f'- {row.name}: {row.failure}' for row in rows if row.failure]
-    lost = [f'- {row.name}: no plane in {row.frames - len(row.height_m)} of {row.frames} frames'
-            for row in rows if len(row.height_m) < row.frames]
-    lines += ['\n### Failures\n', *(failed + lost or ['- No drive failed or lost its plane.'])]
-    lines += [weak(rows)] if weak(rows) else []
+    failed += [f'- {row.name}: no plane in {row.frames - len(row.height_m)} of {row.frames} frames'
+               for row in rows if len(row.height_m) < row.frames]
+    lines += ['\nFailures:\n', *(failed or ['- No drive failed or lost its plane.'])]
+    lines += [
+        f'- {row.name}: most {kind} windows wrong, {share((counts.right, counts.total))} right'
+        for row in rows for kind, counts in row.network.items()
+        if counts.right < counts.total / 2
+    ]
     return '\n'.join(lines) + '\n'
 
 
@@ -116,29 +155,18 @@ def row_line(row: 'Row') -> str:
         return f'| {row.name} | failed |' + ' |' * 8
     cells = [
         row.name, f'{row.fresh}/{row.frames}', f'{np.median(row.height_m):.2f}',
-        f'{np.median(row.pitch_deg):.1f}', share(row.valid, count=False),
+        f'{np.median(row.pitch_deg):.1f}', f'{100 * row.valid.right / row.valid.total:.0f} %',
         f'{np.median(row.near):.0f}',
-        *(share(part.get(kind)) for part in (row.network, row.teacher)
+        *(share(pool([part.get(kind)])) for part in (row.network, row.teacher)
           for kind in ('free', 'obstacle')),
     ]
     return '| ' + ' | '.join(cells) + ' |'
 
 
-def share(counts: 'Counts | None', *, count: bool = True) -> str:
-    """Per cent and number, or a dash."""
-    if counts is None or not counts.total:
-        return '-'
-    text = f'{100 * counts.right / counts.total:.0f} %'
-    return f'{text} ({counts.total})' if count else text
-
-
-def weak(rows: Sequence['Row']) -> str:
-    """Name the rows in which the network is wrong about most of a region."""
-    bad = [f'- {row.name}: {share(counts)} of the {kind} windows right'
-           for row in rows for kind, counts in row.network.items()
-           if counts.total and counts.right < counts.total / 2]
-    return '\nThe network is wrong about most windows of these regions:\n\n' + '\n'.join(bad) if (
-        bad) else ''
+def share(counts: tuple[int, int]) -> str:
+    """Per cent right and number of windows, or a dash where there is none."""
+    right, total = counts
+    return f'{100 * right / total:.0f} % ({total})' if total else '-'
 
 
 def grid_table(grids: Sequence[tuple[str, dict[str, float]]]) -> str:
