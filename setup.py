@@ -27,6 +27,7 @@ setup(
             'weights/*.onnx', 'weights/*.json', 'weights/*.md', 'weights/*.png',
             'templates/*',
             'commands/bench_pair/*',
+            'evaluation/*.npz',
         ],
     },
     data_files=[

@@ -64,12 +64,11 @@ def test_the_wheel_holds_every_module_and_no_tests(wheel: ZipFile, repository: P
 
 def test_the_wheel_holds_what_the_modules_read(wheel: ZipFile, repository: Path) -> None:
     names = set(wheel.namelist())
-    package = repository / 'perception'
-    read = [path for folder in ('weights', 'templates', 'commands/bench_pair')
-            for path in (package / folder).iterdir() if path.is_file()]
     assert 'perception/weights/default.onnx' in names
-    assert {str(path.relative_to(repository)) for path in read
-            if path.suffix not in ('.py', '.pyc')} <= names
+    data = [str(path.relative_to(repository)) for path in (repository / 'perception').rglob('*')
+            if path.is_file() and path.suffix not in ('.py', '.pyc')]
+    assert len(data) > 5
+    assert set(data) <= names
 
 
 def test_the_wheel_is_small(wheel: ZipFile) -> None:
