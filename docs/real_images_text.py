@@ -35,10 +35,10 @@ seen rendered worlds only, never a real image. Nothing was tuned on these images
   windows, within 12 m).
 
 Known places: KITTI 06, windows whose ground point lies within 2 m of the way the car itself drove
-later (poses), 7 to 30 m ahead; KITTI 00 has no poses here, so within 2 m of straight ahead. KITTI's
-obstacle windows are those that stereo itself labels as such, so there the teacher has no column.
-Elsewhere polygons drawn by hand (`real_images_regions.yaml`); a window counts by its centre, so
-those at the rim of a region also see what is beside it.
+later (poses), 7 to 30 m ahead; KITTI 00 has no poses here, so within 2 m of straight ahead. The
+obstacle windows of KITTI are those that stereo itself labels as such, so there the teacher has no
+number. Elsewhere polygons drawn by hand (`real_images_regions.yaml`); a window counts by its
+centre, so those at the rim of a region also see what is beside it.
 
 ## What is assumed
 

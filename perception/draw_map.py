@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of cost maps, alone or against the true map. Colours and images are BGR uint8."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -60,6 +60,22 @@ def costmap_image(
     picture = np.ascontiguousarray(picture[::-1])
     _draw_scale(picture, cell_px / costmap.resolution_m)
     return picture
+
+
+def known_part(costmap: Costmap, margin_m: float = 3.0) -> Costmap:
+    """Cut the map down to its known cells and a margin; an unknown map stays whole."""
+    known = costmap.data >= 0
+    if not known.any():
+        return costmap
+    margin = round(margin_m / costmap.resolution_m)
+    spans = []
+    for axis in (1, 0):
+        there = np.flatnonzero(known.any(axis=axis))
+        spans.append(slice(max(0, int(there[0]) - margin), int(there[-1]) + margin + 1))
+    rows, columns = spans
+    origin = (costmap.origin_m[0] + columns.start * costmap.resolution_m,
+              costmap.origin_m[1] + rows.start * costmap.resolution_m)
+    return replace(costmap, data=costmap.data[rows, columns], origin_m=origin)
 
 
 def cost_colours() -> Image:

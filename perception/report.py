@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception import draw, report_plots
-from perception.draw_map import TrueMap, costmap_image
+from perception.draw_map import TrueMap, costmap_image, known_part
 from perception.pipeline import Result
 from perception.pyramid import Pyramid
 from perception.report_plots import PlaneSample
@@ -245,12 +245,12 @@ def _final_map(data: ReportData, truth: TrueMap | None) -> dict[str, Any]:
     """Picture and size of the last cost map."""
     if data.costmap is None:
         return {'map_png': None, 'map_side': '', 'map_known': 0.0}
-    grid = data.costmap
-    height, width = (n * grid.resolution_m for n in grid.data.shape)
+    part = known_part(data.costmap)
+    height, width = (n * part.resolution_m for n in part.data.shape)
     return {
-        'map_png': png(map_picture(grid, data.path_xy, 2 * MAP_WIDTH, truth)),
-        'map_side': f'{width:.0f} x {height:.0f} m, cells of {grid.resolution_m:g} m',
-        'map_known': float(np.mean(grid.data >= 0)),
+        'map_png': png(map_picture(part, data.path_xy, 2 * MAP_WIDTH, truth)),
+        'map_side': f'{width:.0f} x {height:.0f} m, cells of {part.resolution_m:g} m',
+        'map_known': float(np.mean(data.costmap.data >= 0)),
     }
 
 

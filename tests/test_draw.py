@@ -24,6 +24,7 @@ from perception.draw_map import (
     TrueMap,
     cost_colours,
     costmap_image,
+    known_part,
     true_obstacles,
 )
 from perception.horizon import apply_affine
@@ -244,3 +245,18 @@ def test_bands_that_miss_the_image_paint_nothing():
     shown = overlay(image, *label_images(labels, np.ones(len(labels)), index))
     np.testing.assert_array_equal(shown, image)
     assert draw_geometry(image, pyramid).shape == image.shape
+
+
+def test_known_part_keeps_every_known_cell_in_place():
+    data = np.full((40, 60), -1, np.int8)
+    data[12, 30], data[20, 33] = 5, 100
+    whole = Costmap(data, 0.5, (-10.0, 7.0), 3)
+    part = known_part(whole, margin_m=1.0)
+    assert part.data.shape == (20 - 12 + 1 + 4, 33 - 30 + 1 + 4)
+    assert part.origin_m == (-10.0 + 28 * 0.5, 7.0 + 10 * 0.5)
+    assert part.data[2, 2] == 5
+    assert part.data[10, 5] == 100
+    edge = known_part(Costmap(data[:21, :34], 0.5, (0.0, 0.0), 0), margin_m=50.0)
+    assert edge.data.shape == (21, 34)
+    unknown = Costmap(np.full((3, 4), -1, np.int8), 1.0, (0.0, 0.0), 0)
+    assert known_part(unknown) is unknown
