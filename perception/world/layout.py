@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perception.types import Float, Mask
 from perception.world.seasons import Season
@@ -11,21 +12,28 @@ from perception.world.spec import WorldSpec
 from perception.world.terrain import PATH_STEP_M, SIZE_M, Terrain
 from perception.world.textures import fractal_noise
 
-COUNTS = {'tree': 250, 'conifer': 90, 'bush': 170, 'rock': 90, 'log': 24, 'hay': 20,
-          'tall': 4600, 'tuft': 15000}
-SCALES = {'tree': (0.75, 1.5), 'conifer': (0.6, 1.5), 'bush': (0.55, 1.35),
-          'rock': (0.35, 1.1), 'log': (0.9, 1.4), 'hay': (0.8, 1.1),
-          'tall': (0.5, 1.15), 'tuft': (0.12, 0.235)}
+# Things stand in thickets with open ground between them, or alone: a robot's-eye view of evenly
+# scattered things would end after 15 m.
+ALONE = {'tree': 55, 'conifer': 18, 'bush': 10, 'rock': 16, 'log': 3, 'hay': 4, 'tall': 40,
+         'tuft': 15000}
+THICKET_KINDS = ('tree', 'conifer', 'bush', 'rock', 'log', 'hay')
+THICKET_SHARES = (0.30, 0.08, 0.22, 0.24, 0.09, 0.07)
+THICKET_MEMBERS = (6, 10)
+THICKET_GRASS = (4, 32)
+THICKET_RADIUS_M = (1.2, 2.8)
+FAR_THICKETS = 46
+NEAR_EVERY_M = 10.0
+NEAR_SIDE_M = (4.0, 7.0)
+SCALES = {'tree': (0.95, 1.6), 'conifer': (0.8, 1.5), 'bush': (0.5, 1.2),
+          'rock': (0.34, 0.85), 'log': (0.9, 1.4), 'hay': (0.8, 1.1),
+          'tall': (0.4, 1.1), 'tuft': (0.12, 0.235)}
 SINK_M = {'tree': 0.1, 'conifer': 0.1, 'bush': 0.05, 'rock': 0.08, 'log': -0.14, 'hay': 0.02,
           'tall': 0.03, 'tuft': 0.01}
-CLEARANCE_M = {'tree': 3.6, 'conifer': 4.4, 'bush': 2.9, 'rock': 2.7, 'log': 3.2, 'hay': 3.0,
+CLEARANCE_M = {'tree': 3.0, 'conifer': 3.6, 'bush': 2.7, 'rock': 2.5, 'log': 3.0, 'hay': 2.7,
                'tall': 2.1, 'tuft': 1.3}
-NEAR_KINDS = ('rock', 'bush', 'log', 'hay', 'tree')
-NEAR_SHARES = (0.38, 0.26, 0.12, 0.10, 0.14)
-NEAR_EVERY_M = 1.3
+LANE_SAVING_M = 0.7  # things stand this much closer to the lane than to the path
 FENCE_POST_M = 2.5
 MARGIN_M = 1.5
-LANE_SAVING_M = 0.7  # things stand this much closer to the lane than to the path
 
 
 @dataclass(frozen=True)
@@ -52,24 +60,21 @@ class Instances:
 def scatter_objects(
     spec: WorldSpec, terrain: Terrain, season: Season
 ) -> dict[str, Instances]:
-    """Place every kind for one world; nothing stands on the path."""
+    """Place every kind for one world; nothing stands on the path or the lane."""
     rng = np.random.default_rng([spec.seed, 3])
-    wood = np.clip((_field(rng, 2.4, 3) - 0.45) * 3, 0.03, 1)
-    meadow = np.clip((_field(rng, 2.0, 6) - 0.62) * 9, 0, 1)
-    short = np.clip(0.25 + (_field(rng, 1.4, 6) - 0.5) * 2, 0.05, 1)
-    density = {'tree': wood, 'conifer': wood, 'bush': np.clip(wood + 0.2, 0, 1), 'log': wood,
-               'hay': 1 - wood, 'tall': meadow, 'tuft': short, 'rock': np.ones_like(wood)}
-    near = _near_path(rng, terrain)
-    conifers = rng.uniform(0, 2)
-    richness = {'tree': season.trees * (1.3 - 0.3 * conifers) * rng.uniform(0.7, 1.2),
-                'conifer': season.trees * conifers, 'bush': season.bushes * rng.uniform(0.7, 1.3),
-                'tall': season.tall_grass * rng.uniform(0.7, 1.25)}
+    richness = {'tree': season.trees * rng.uniform(0.6, 1.3),
+                'conifer': season.trees * rng.uniform(0, 2),
+                'bush': season.bushes * rng.uniform(0.6, 1.3),
+                'tall': season.tall_grass * rng.uniform(0.6, 1.3)}
+    centres = _thicket_centres(rng, terrain, season)
+    crowd = _thicket_members(rng, centres, richness['tall'])
+    short = np.clip(0.25 + (fractal_noise(512, rng, 1.4, low=6) - 0.5) * 2, 0.05, 1)
     objects = {}
-    for kind, count in COUNTS.items():
+    for kind, count in ALONE.items():
         wanted = int(count * richness.get(kind, 1.0))
-        points = _scatter(rng, terrain, density[kind], wanted, kind)
-        points = np.vstack([points, near.get(kind, np.empty((0, 2)))])
-        objects[kind] = _instances(rng, terrain, kind, points)
+        density = short if kind == 'tuft' else np.ones_like(short)
+        points = np.vstack([_scatter(rng, terrain, density, wanted), crowd[kind]])
+        objects[kind] = _instances(rng, terrain, kind, points[_is_clear(terrain, points, kind)])
     return objects
 
 
@@ -89,33 +94,49 @@ def fence_posts(spec: WorldSpec, terrain: Terrain) -> list[Float]:
     return [fence for fence in fences if len(fence) > 2]
 
 
-def _field(rng: np.random.Generator, beta: float, low: float) -> Float:
-    return fractal_noise(512, rng, beta, low=low)
-
-
 def _scatter(
-    rng: np.random.Generator, terrain: Terrain, density: Float, count: int, kind: str
+    rng: np.random.Generator, terrain: Terrain, density: Float, count: int
 ) -> Float:
-    """Up to ``count`` random points, thinned by density and kept off path and lane."""
+    """``count`` random points over the world, thinned by a density in [0, 1]."""
     half = SIZE_M / 2 - MARGIN_M
-    points = rng.uniform(-half, half, (count * 12 + 50, 2))
-    keep = rng.random(len(points)) < terrain.at(density, points)
-    keep &= _is_clear(terrain, points, kind)
-    return points[keep][:count]
+    points = rng.uniform(-half, half, (count * 6 + 50, 2))
+    return points[rng.random(len(points)) < terrain.at(density, points)][:count]
 
 
-def _near_path(rng: np.random.Generator, terrain: Terrain) -> dict[str, Float]:
-    """Things beside the path, evenly along it, so that every drive meets each kind."""
+def _thicket_centres(rng: np.random.Generator, terrain: Terrain, season: Season) -> Float:
+    """Middles of thickets: at even steps beside path and lane, and anywhere far from them."""
     path = terrain.path
     count = int(len(path) * PATH_STEP_M / NEAR_EVERY_M)
-    index = (np.linspace(0, len(path), count, endpoint=False)).astype(int)
-    side = rng.choice([-1.0, 1.0], count) * rng.uniform(2.7, 11.0, count)
-    points = path[index] + side[:, None] * terrain.normal[index] + rng.normal(0, 0.3, (count, 2))
-    kinds = rng.choice(len(NEAR_KINDS), count, p=NEAR_SHARES)
-    return {
-        kind: points[(kinds == k) & _is_clear(terrain, points, kind)]
-        for k, kind in enumerate(NEAR_KINDS)
-    }
+    index = (np.linspace(0, len(path), count, endpoint=False) + rng.integers(0, 5, count))
+    index = index.astype(int) % len(path)
+    side = rng.choice([-1.0, 1.0], count)
+    beyond = np.maximum(side * terrain.lane_offset[index], 0) + rng.uniform(*NEAR_SIDE_M, count)
+    near = path[index] + (side * beyond)[:, None] * terrain.normal[index]
+    wanted = int(FAR_THICKETS * np.sqrt(season.trees) * rng.uniform(0.8, 1.2))
+    far = _scatter(rng, terrain, np.ones((2, 2)), 3 * wanted)
+    far = far[terrain.at(terrain.path_distance, far) > 11][:wanted]
+    return np.vstack([near, far])
+
+
+def _thicket_members(
+    rng: np.random.Generator, centres: Float, grass: float
+) -> dict[str, Float]:
+    """Points of every kind around the middles, denser towards them."""
+    radius = rng.uniform(*THICKET_RADIUS_M, len(centres))
+    things = rng.integers(*THICKET_MEMBERS, len(centres))
+    stalks = (rng.integers(*THICKET_GRASS, len(centres)) * grass).astype(int)
+
+    def around(count: NDArray[np.int64]) -> Float:
+        owner = np.repeat(np.arange(len(centres)), count)
+        angle = rng.uniform(0, 2 * np.pi, len(owner))
+        reach = radius[owner] * np.sqrt(rng.random(len(owner)))
+        turn = np.stack([np.cos(angle), np.sin(angle)], -1)
+        return np.asarray(centres[owner] + reach[:, None] * turn)
+
+    points = around(things)
+    kind_of = rng.choice(len(THICKET_KINDS), len(points), p=THICKET_SHARES)
+    members = {kind: points[kind_of == k] for k, kind in enumerate(THICKET_KINDS)}
+    return members | {'tall': around(stalks), 'tuft': np.empty((0, 2))}
 
 
 def _is_clear(terrain: Terrain, points: Float, kind: str) -> Mask:
@@ -132,7 +153,7 @@ def _instances(
     count = len(points)
     scale = rng.uniform(*SCALES[kind], count)
     if kind == 'rock':  # a few boulders
-        scale = np.where(rng.random(count) < 0.1, scale * 1.5, scale)
+        scale = np.where(rng.random(count) < 0.08, scale * 1.6, scale)
     z = terrain.height(points[:, 0], points[:, 1]) - SINK_M[kind]
     shade = 1 + rng.normal(0, 0.12, (count, 1)) + rng.normal(0, 0.045, (count, 3))
     return Instances(

@@ -224,7 +224,7 @@ def _levels(meshes: list[Float], class_id: int, steps: tuple[float, float]) -> l
 
 def _conifer(rng: Rng) -> list[Part]:
     """Cone of drooping branches around a straight trunk."""
-    height, spread, start = rng.uniform(5, 7), rng.uniform(1.0, 1.6), rng.uniform(0.5, 2.4)
+    height, spread, start = rng.uniform(5, 7), rng.uniform(1.0, 1.6), rng.uniform(1.3, 2.6)
     trunk = _cylinder((0.15, 0.03), height * 0.95, 8, LAYER['bark'], repeat=(2, 6))
 
     def branches(count: int, size: float) -> Float:
