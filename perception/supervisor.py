@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.camera import levelled_base_from_camera, transform
+from perception.camera import levelled_base_from_camera
 from perception.config import SupervisorConfig
 from perception.pyramid import MAX_OUTSIDE, Pyramid, window_counts, window_shares
 from perception.types import (
@@ -34,7 +34,7 @@ from perception.types import (
     Mask,
 )
 
-HEIGHT_BIN_M, LOWEST_M, HIGHEST_M = 0.025, -2.0, 2.5
+HEIGHT_BIN_M, LOWEST_M, HIGHEST_M = 0.05, -2.0, 2.5
 MATCH_NOISE_PX = 0.35
 NOISE_BIAS = 1.3  # a 15th percentile, and the lowest of nine, in standard deviations
 PLANE_SLACK_M = 0.3  # ground may leave the plane by this, plus the slope times the distance
@@ -89,49 +89,85 @@ def point_heights(grid: DepthGrid, planes: list[GroundPlane], config: Supervisor
     (h, w) float32 [m]
         NaN where there is no point, or it is farther than ``config.max_range_m``.
     """
-    near = grid.disparity >= grid.focal_baseline / config.max_range_m
     height = np.full(grid.disparity.shape, np.nan, np.float32)
-    if not near.any():
+    near = grid.disparity >= grid.focal_baseline / config.max_range_m
+    rows = np.flatnonzero(near.any(1))
+    if not len(rows):
         return height
-    points = grid.points_optical[near]
-    levelled = transform(levelled_base_from_camera(planes[0]), points)
-    above = np.stack([points @ plane.normal_offset[0] + plane.height_m for plane in planes])
-    nearest = np.take_along_axis(above, np.abs(above).argmin(0)[None], 0)[0]
+    below = slice(rows[0], None)  # the sky above costs time and says nothing
+    near = near[below]
+    depth = np.where(near, grid.focal_baseline / np.where(near, grid.disparity[below], 1), 0)
+    rays = _levelled_rays(grid, planes[0], below)
+    x, y, z = (depth.astype(np.float32) * ray for ray in rays)
+    z += np.float32(planes[0].height_m)
+    cell = _cells(x, y, config)
     noise = MATCH_NOISE_PX * planes[0].height_m / grid.focal_baseline
-    ground = _local_ground(levelled, noise, config)
-    height[near] = np.where(np.isfinite(ground), levelled[:, 2] - ground, nearest)
+    ground = _local_ground(cell, z, near, noise, config).take(cell)
+    unknown = near & ~np.isfinite(ground)
+    z -= np.where(unknown, np.float32(0), ground)
+    if len(planes) > 1 and unknown.any():
+        z[unknown] = _above_nearest(grid.points_optical[below][unknown], planes)
+    height[below][near] = z[near]
     return height
 
 
-def _local_ground(levelled: Float, noise: float, config: SupervisorConfig) -> Float:
+def _levelled_rays(
+    grid: DepthGrid, plane: GroundPlane, rows: slice
+) -> tuple[Float, Float, Float]:
+    """Forward, left and up per metre of depth for the grid pixels of some rows, (h, w) float32."""
+    u, v = grid.uv
+    across = (u - grid.camera.cx) / grid.camera.fx
+    down = (v[rows] - grid.camera.cy) / grid.camera.fy
+    forward, left, up = (
+        (row[0] * across + row[2]).astype(np.float32) + (row[1] * down).astype(np.float32)[:, None]
+        for row in levelled_base_from_camera(plane)[:3, :3]
+    )
+    return forward, left, up
+
+
+def _above_nearest(points: Float, planes: list[GroundPlane]) -> Float:
+    """Height of points (n, 3) above the plane that is nearest to each, (n,) [m]."""
+    above = np.stack([points @ plane.normal_offset[0] + plane.height_m for plane in planes])
+    return np.asarray(np.take_along_axis(above, np.abs(above).argmin(0)[None], 0)[0])
+
+
+def _side(config: SupervisorConfig) -> int:
+    """Cells from the camera to the edge of the local-ground grid."""
+    return int(np.ceil(config.max_range_m / config.cell_m)) + 1
+
+
+def _cells(x: Float, y: Float, config: SupervisorConfig) -> NDArray[np.int32]:
+    """Local-ground cell of each point: rows run forward, columns to the left."""
+    side, scale = _side(config), np.float32(1 / config.cell_m)
+    row = np.clip(x * scale, 0, side - 1).astype(np.int32)
+    column = np.clip(y * scale + np.float32(side), 0, 2 * side - 1).astype(np.int32)
+    return np.asarray(row * np.int32(2 * side) + column, np.int32)
+
+
+def _local_ground(
+    cell: NDArray[np.int32], z: Float, near: Mask, noise: float, config: SupervisorConfig
+) -> Float:
     """
-    Ground height under each point (n,) [m]: lowest of a low percentile over 3 x 3 cells.
+    Ground height of each cell [m]: lowest of a low percentile over 3 x 3 cells.
 
     A low percentile of noisy points lies below them by about their deviation, which is ``noise``
-    times the distance: that is added back.
-
-    Infinite where all nine cells hold too few points, or none that the plane makes plausible
-    (a false match in the sky is no ground).
+    times the distance: that is added back. Infinite where all nine cells hold too few points, or
+    none that the plane makes plausible (a false match in the sky is no ground).
     """
-    side = int(np.ceil(config.max_range_m / config.cell_m)) + 1
-    column = np.clip((levelled[:, 1] / config.cell_m).astype(np.int64) + side, 0, 2 * side - 1)
-    row = np.clip((levelled[:, 0] / config.cell_m).astype(np.int64), 0, side - 1)
-    bins = int((HIGHEST_M - LOWEST_M) / HEIGHT_BIN_M)
-    level = ((levelled[:, 2] - LOWEST_M) / HEIGHT_BIN_M).astype(np.int64)
-    cell = row * 2 * side + column
-    counted = (level >= 0) & (level < bins)
-    histogram = np.bincount(cell[counted] * bins + level[counted],
+    side, bins = _side(config), int((HIGHEST_M - LOWEST_M) / HEIGHT_BIN_M)
+    counted = near & (z >= LOWEST_M) & (z < HIGHEST_M)
+    level = ((z[counted] - np.float32(LOWEST_M)) / np.float32(HEIGHT_BIN_M)).astype(np.int32)
+    histogram = np.bincount(cell[counted] * np.int32(bins) + np.minimum(level, bins - 1),
                             minlength=side * 2 * side * bins).reshape(-1, bins)
-    total = histogram.sum(1)
-    reached = np.cumsum(histogram, 1) >= np.maximum(total * config.ground_percentile / 100, 1)[
-        :, None]
-    low = LOWEST_M + (reached.argmax(1) + 0.5) * HEIGHT_BIN_M
+    running = np.cumsum(histogram, 1, dtype=np.int32)
+    total = running[:, -1]
+    reached = running >= np.maximum(total * (config.ground_percentile / 100), 1)[:, None]
+    low = (LOWEST_M + (reached.argmax(1) + 0.5) * HEIGHT_BIN_M).reshape(side, -1)
     distance = np.hypot(*np.mgrid[0:side, -side:side]) * config.cell_m
-    plausible = np.abs(low).reshape(side, -1) <= PLANE_SLACK_M + config.max_slope * distance
+    plausible = np.abs(low) <= PLANE_SLACK_M + config.max_slope * distance
     seen = (total >= config.min_points).reshape(side, -1) & plausible
-    low = np.where(seen, low.reshape(side, -1) + NOISE_BIAS * noise * distance, np.inf)
-    lowest = cv2.erode(low.astype(np.float32), np.ones((3, 3), np.uint8))
-    return np.asarray(lowest.ravel()[cell], np.float32)
+    low = np.where(seen, low + NOISE_BIAS * noise * distance, np.inf).astype(np.float32)
+    return np.asarray(cv2.erode(low, np.ones((3, 3), np.uint8)).ravel(), np.float32)
 
 
 def label_points(
