@@ -37,6 +37,7 @@ from perception.types import (
 HEIGHT_BIN_M, LOWEST_M, HIGHEST_M = 0.05, -2.0, 2.5
 MATCH_NOISE_PX = 0.35
 NOISE_BIAS = 1.3  # a 15th percentile, and the lowest of nine, in standard deviations
+FOOT_RUN = 6  # obstacle points above each other that make a foot
 PLANE_SLACK_M = 0.3  # ground may leave the plane by this, plus the slope times the distance
 CENTRE, MAX_RAISED = (5, 13), 0.02  # rows and columns about a window's centre; share of them
 OCCLUSION_JUMP = 0.12  # relative disparity step that marks an occlusion edge
@@ -66,7 +67,7 @@ class PointLabels:
     """
     Grid points told apart: boolean masks (h, w), heights (h, w) float32 [m] over local ground.
 
-    ``feet`` are obstacle points that touch the ground in the image, just below them.
+    ``feet`` are the lowest obstacle points of a column, where something stands on the ground.
     """
 
     ground: Mask
@@ -185,7 +186,7 @@ def label_points(
         ground = np.abs(height) <= 0.5 * config.obstacle_m
         obstacle = height > np.maximum(config.obstacle_m, 3 * noise)
         obstacle &= height < config.max_obstacle_m
-    return PointLabels(ground, obstacle, _feet(ground, obstacle), height)
+    return PointLabels(ground, obstacle, _feet(obstacle, height, config), height)
 
 
 def _height_noise(grid: DepthGrid, plane: GroundPlane) -> Float:
@@ -193,14 +194,18 @@ def _height_noise(grid: DepthGrid, plane: GroundPlane) -> Float:
     return grid.depth * np.float32(MATCH_NOISE_PX * plane.height_m / grid.focal_baseline)
 
 
-def _feet(ground: Mask, obstacle: Mask) -> Mask:
-    """Obstacle points with ground within two rows below and no obstacle between."""
-    below = np.zeros_like(ground)
-    below[:-1] = ground[1:]
-    below[:-2] |= ground[2:] & ~obstacle[1:-1]
-    next_obstacle = np.zeros_like(ground)
-    next_obstacle[:-1] = obstacle[1:]
-    feet: Mask = obstacle & below & ~next_obstacle
+def _feet(obstacle: Mask, height: Float, config: SupervisorConfig) -> Mask:
+    """
+    Obstacle points with none below them in the image, low enough to stand on the ground.
+
+    They lie at the height that makes an obstacle, as the lowest pixels of an obstacle mask do.
+    """
+    lowest = obstacle.copy()
+    lowest[:-1] &= ~obstacle[1:]
+    for above in range(1, FOOT_RUN):  # a lone point is noise
+        lowest[above:] &= obstacle[:-above]
+    with np.errstate(invalid='ignore'):
+        feet: Mask = lowest & (height < 2 * config.obstacle_m)
     return feet
 
 
