@@ -23,10 +23,10 @@ TEXT = """\
     python benchmarks/soak.py BAG --json out/soak.json           # ten minutes
     python benchmarks/speed_table.py out/bench.json out/soak.json
 
-One thread, {machine}. A ratio is the median over the yardstick of the same run: one three-way SGBM
-call (640x480, 96 disparities, block 5), {yardstick:.1f} ms here. Times are processor times. `map` is all
-that evidence costs (telling points apart, placing windows, fusing, the grid), `supervisor` what only
-learning needs; `frame` = stereo + plane + preprocess + network + map.
+One thread, {machine}. A ratio is the median over the yardstick of the same run: one three-way
+SGBM call (640x480, 96 disparities, block 5), {yardstick:.1f} ms here. Times are processor times.
+`map` is all that evidence costs (telling points apart, placing windows, fusing, the grid),
+`supervisor` what only learning needs; `frame` = stereo + plane + preprocess + network + map.
 
 | stage | preset | network | p50 ms | p95 ms | ratio | aim |
 |---|---|---|---|---|---|---|
