@@ -26,7 +26,12 @@ from perception.training.train import (  # noqa: E402
     collate,
     train,
 )
-from perception.training.validate import add_errors, summary  # noqa: E402
+from perception.training.validate import (  # noqa: E402
+    Judged,
+    calibrate,
+    decided_windows,
+    error_summary,
+)
 from perception.training.worlds import WorldFrames  # noqa: E402
 from perception.types import SUPER_GROUND, UNLABELED, Camera, GroundPlane  # noqa: E402
 
@@ -103,16 +108,29 @@ def test_schedule_rises_then_falls_to_zero() -> None:
 
 
 def test_balanced_error_by_hand() -> None:
-    counts = np.zeros((3, 2, 2))
-    probabilities = np.array([[1, 0, 0, 0, 0], [0, 0.4, 0.3, 0.2, 0.1], [0.3, 0.3, 0.4, 0, 0]])
-    label = np.array([0, 0, 2, 1, 255], np.uint8)
-    bins = np.array([0, 0, 0, 0, 0], np.uint8)
-    add_errors(counts, np.vstack([probabilities, probabilities[:2]]), label, bins)
-    np.testing.assert_array_equal(counts[0], [[1, 1], [0, 1]])
-    counts[1] = [[40, 20], [90, 10]]
-    scores = summary(counts, fewest=50)
-    assert scores['window_error'] == [None, round((20 / 60 + 0.1) / 2, 4), None]
-    assert scores['obstacle_error'][1] == 0.1
+    probabilities = np.array([[1, 0, 0, 0, 0], [0, 0.4, 0.3, 0.2, 0.1], [0.3, 0.3, 0.4, 0, 0],
+                              [0, 0, 0, 0, 1], [0, 0, 0, 0, 1], [0, 0, 0, 0, 1]])
+    label = np.array([0, 0, 2, 1, 255, 0], np.uint8)  # 1 and 255 and the last bin never count
+    judged = decided_windows(probabilities, label, np.array([0, 0, 0, 0, 0, 3], np.uint8))
+    np.testing.assert_allclose(judged.log_odds[1:], np.log([0.6 / 0.4, 0.4 / 0.6]))
+    scores = error_summary(judged, fewest=1)
+    assert scores['window_error'] == [0.75, None, None]
+    assert scores['ground_error'][0] == 0.5
+    assert scores['windows'][0] == [2, 1]
+    assert error_summary(judged, fewest=2)['window_error'] == [None, None, None]
+
+
+def test_calibration_finds_the_shift_that_evens_the_classes() -> None:
+    rng = np.random.default_rng(0)
+    obstacle = rng.random(4000) < 0.8
+    log_odds = np.where(obstacle, 1.0, -1.0) + rng.normal(0, 0.8, 4000) - 0.7
+    judged = Judged(log_odds.astype(np.float32), obstacle, np.zeros(4000, np.uint8))
+    classifier = torch.nn.Conv2d(2, 5, 1)
+    before = classifier.bias.detach().clone()
+    shift = calibrate(classifier, judged)
+    assert 0.5 <= shift <= 0.9
+    moved = (classifier.bias.detach() - before).tolist()
+    assert moved == pytest.approx([0, 0, shift, shift, shift], abs=1e-6)
 
 
 def test_autoencoder_learns_one_layer_and_leaves_the_other() -> None:

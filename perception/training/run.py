@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One whole training run: worlds, labels, training, curves, checkpoint."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from perception.training.export import Trained, save_checkpoint
 from perception.training.networks import Lagr2008
 from perception.training.plots import draw_curves, draw_reconstructions
 from perception.training.train import Frames, Run, TrainSettings, train
-from perception.training.validate import validate
+from perception.training.validate import calibrate, error_summary, judge
 from perception.training.worlds import (
     RELIEF_M,
     TRAINING_SEASONS,
@@ -84,9 +85,13 @@ def _labeled(
 
 
 def _finish(run: Run, trained: Trained, validation: LabeledWorlds, command: str) -> None:
-    """Score on all held-out frames and write the checkpoint with its provenance."""
+    """Calibrate and score on all held-out frames; write the checkpoint with its provenance."""
     settings = run.settings
-    trained.scores = {'held_out_worlds': validate(trained.network, trained.classifier, validation)}
+    judged = judge(trained.network, trained.classifier, validation)
+    before, shift = error_summary(judged), calibrate(trained.classifier, judged)
+    judged = replace(judged, log_odds=judged.log_odds + np.float32(shift))
+    trained.scores = {'held_out_worlds': error_summary(judged),
+                      'before_calibration': before['window_error'], 'calibration': shift}
     trained.command = command
     trained.data = {
         'what': 'rendered by lagr world', 'licence': DATA_LICENCE,
