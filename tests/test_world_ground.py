@@ -249,7 +249,7 @@ def test_the_rover_drives_steadily_and_never_through_obstacles(content: Content)
     track = motion.world_from_base[:, :3, 3]
     assert content.terrain.at(clearance(obstacles), track[:, :2]).min() > 0.5
     speed = np.linalg.norm(np.diff(track, axis=0), axis=1) * RATE_HZ
-    assert 1.4 < np.percentile(speed, 2) <= np.percentile(speed, 98) < 2.2
+    assert 1.4 < speed.min() <= speed.max() < 2.3
     off_path = content.terrain.at(content.terrain.path_distance, track[:, :2]) > 1.5
     assert 0.1 < off_path.mean() < 0.95
     ground = content.terrain.height(track[:, 0], track[:, 1])
@@ -283,6 +283,7 @@ def test_odometry_drifts_by_percents_and_starts_at_the_origin(content: Content) 
 def test_the_imu_feels_gravity_and_the_turn(content: Content) -> None:
     motion = plan_motion(SPEC, content.terrain, obstacle_grid(content), 30.0)
     assert np.linalg.norm(motion.acceleration.mean(0)) == pytest.approx(GRAVITY, abs=0.15)
+    assert np.abs(motion.acceleration[:, :2]).max() < 3  # no jolts, not at the ends either
     forward = motion.world_from_base[:, :2, 0]
     yaw = np.unwrap(np.arctan2(forward[:, 1], forward[:, 0]))
     assert motion.gyro[:, 2].sum() / RATE_HZ == pytest.approx(yaw[-1] - yaw[0], abs=0.25)

@@ -69,13 +69,14 @@ def test_stereo_measures_the_rendered_depth(frames: list[WorldFrame]) -> None:
 
 def test_obstacle_pixels_are_obstacle_cells(world: World, frames: list[WorldFrame]) -> None:
     """The picture's truth and the top-down truth come by two ways and agree."""
+    marked = cv2.dilate((world.obstacles.data == 100).astype(np.uint8), np.ones((3, 3)))
+    pixels = 0
     for frame in frames:
-        near = (frame.obstacle == 1) & (frame.depth < 12)
-        points = world_points(frame)[near]
-        assert len(points) > 200
+        points = world_points(frame)[(frame.obstacle == 1) & (frame.depth < 20)]
+        pixels += len(points)
         cell = np.floor((points[:, :2] - world.obstacles.origin_m) / 0.2).astype(int)
-        marked = cv2.dilate((world.obstacles.data == 100).astype(np.uint8), np.ones((3, 3)))
-        assert marked[cell[:, 1], cell[:, 0]].mean() > 0.98
+        assert len(points) == 0 or marked[cell[:, 1], cell[:, 0]].mean() > 0.98
+    assert pixels > 2000
 
 
 def test_classes_and_heights_fit(frames: list[WorldFrame]) -> None:

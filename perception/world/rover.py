@@ -19,6 +19,7 @@ from perception.world.spec import WorldSpec
 from perception.world.terrain import PATH_STEP_M, Terrain
 
 RATE_HZ = 100
+PAD = 60  # samples driven before and after, where smoothing would slow the rover down
 GRAVITY = 9.81
 SPEED_M_S = (1.55, 1.95)
 KEEP_OFF_M = 0.9
@@ -50,18 +51,20 @@ def plan_motion(
 ) -> Motion:
     """Plan a track around the obstacles and drive it; same spec, same motion."""
     rng = np.random.default_rng([spec.seed, 7])
-    time = np.arange(round(seconds * RATE_HZ) + 1) / RATE_HZ
+    time = np.arange(round(seconds * RATE_HZ) + 1 + 2 * PAD) / RATE_HZ
     low, high = SPEED_M_S
     wave = np.sin(time * rng.uniform(0.3, 0.6) + rng.uniform(0, 6.28))
     driven = np.r_[0, np.cumsum((low + high) / 2 + (high - low) / 2 * wave)[:-1] / RATE_HZ]
-    track = _plan_track(rng, terrain, obstacles, driven[-1] + 8)
+    track = _plan_track(rng, terrain, obstacles, driven[-1] + 10)
     along = np.r_[0, np.cumsum(np.hypot(*np.diff(track, axis=0).T))]
     xy = np.stack([np.interp(driven + 2, along, track[:, k]) for k in (0, 1)], -1)
     xy = gaussian_filter1d(xy, 12, axis=0, mode='nearest')
     world_from_base = _on_ground(rng, terrain, xy, spec.amplitude_m)
-    odom_from_base, twist = _wheel_odometry(rng, world_from_base)
     gyro, acceleration = _imu(rng, world_from_base)
-    return Motion(time, world_from_base, odom_from_base, twist, gyro, acceleration)
+    kept = slice(PAD, len(time) - PAD)
+    odom_from_base, twist = _wheel_odometry(rng, world_from_base[kept])
+    return Motion(time[kept] - time[PAD], world_from_base[kept], odom_from_base, twist,
+                  gyro[kept], acceleration[kept])
 
 
 def clearance(obstacles: Costmap) -> Float:
