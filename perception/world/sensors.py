@@ -49,7 +49,7 @@ def rig_of(spec: WorldSpec) -> Rig:
     camera = Camera(WIDTH, HEIGHT, focal, focal, (WIDTH - 1) / 2, (HEIGHT - 1) / 2, LEFT_FRAME)
     rows = rng.uniform(0.2, 0.3) * rng.choice([-1, 1])
     tilt = np.array([rows / focal, 0.0, rng.uniform(-2e-4, 2e-4)])
-    exposure = rng.uniform(0.92, 1.2)
+    exposure = rng.uniform(0.92, 1.1)
     left_gain = exposure * rng.uniform(0.97, 1.03, 3)
     right_gain = exposure * (1 + rng.choice([-0.02, 0.02]))
     return Rig(camera, tilt, left_gain, float(right_gain))
