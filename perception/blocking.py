@@ -13,7 +13,7 @@ Source
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from perception.config import MapConfig
 from perception.polar_geometry import Index
@@ -125,7 +125,7 @@ def _agreement(sight: _Sight, risk: Float, precision: Float) -> Float:
     cell = ring * shape[1] + column
     sums = [np.bincount(cell, weight, shape[0] * shape[1]).astype(float, copy=False).reshape(shape)
             for weight in ((risk * precision)[seen], precision[seen])]
-    total, number = (neighbour_sum(s, wrap=False, out=np.empty(shape)).ravel() for s in sums)
+    total, number = (neighbour_sum(s, wrap=False).ravel() for s in sums)
     mean[seen] = total[cell] / number[cell]
     return mean
 
@@ -133,10 +133,11 @@ def _agreement(sight: _Sight, risk: Float, precision: Float) -> Float:
 def _nearest_runs(sight: _Sight, threat: Mask, end: Float) -> tuple[Float, Float]:
     """Closeness where the nearest obstacle of each bin begins and where its foot rows end."""
     index = np.flatnonzero(threat)
-    index = index[np.argsort(sight.closeness[index])]
+    bins, closeness = sight.bins[index], sight.closeness[index]
     first, last = np.zeros(sight.count), np.zeros(sight.count)
-    first[sight.bins[index]] = sight.closeness[index]  # of repeated bins the nearest stays
-    last[sight.bins[index]] = end[index]
+    np.maximum.at(first, bins, closeness)
+    nearest = closeness == first[bins]
+    last[bins[nearest]] = end[index[nearest]]
     around = (np.arange(sight.count)[:, None] + np.array([0, -1, 1])) % sight.count
     pick = around[np.arange(sight.count), first[around].argmax(1)]
     return first[pick], last[pick]
@@ -165,11 +166,15 @@ def _feet(sight: _Sight, weight: Float, first: Float, last: Float) -> Float:
 
     Windows up to ``BESIDE_BINS`` aside count, so that one trunk has one foot.
     """
-    used = np.flatnonzero(weight)
+    beside = 2 * BESIDE_BINS + 1
+    low = minimum_filter1d(np.where(first > 0, last, np.inf), beside, mode='wrap')
+    high = maximum_filter1d(SAME_FOOT * first, beside, mode='wrap')
+    in_reach = (sight.closeness >= low[sight.bins]) & (sight.closeness <= high[sight.bins])
+    used = np.flatnonzero((weight > 0) & in_reach)  # the others lie in no run around
     closeness, weight = sight.closeness[used], weight[used]
     total, moment = np.zeros(sight.count), np.zeros(sight.count)
-    for beside in range(-BESIDE_BINS, BESIDE_BINS + 1):
-        bins = (sight.bins[used] + beside) % sight.count
+    for shift in range(-BESIDE_BINS, BESIDE_BINS + 1):
+        bins = (sight.bins[used] + shift) % sight.count
         run = (closeness >= last[bins]) & (closeness <= SAME_FOOT * first[bins])
         w = np.where(run, weight, 0.0)
         total += np.bincount(bins, w, sight.count)

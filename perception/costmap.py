@@ -47,7 +47,7 @@ def evidence_score(histogram: Float, config: CostConfig) -> Float:
     Source
         A7, histogram to cost.
     """
-    weighted, total = _reduced(histogram, config)
+    weighted, total = _reduced(np.moveaxis(checked_histogram(histogram), -1, 0), config)
     return _score(weighted, total, config)
 
 
@@ -74,7 +74,7 @@ def occupancy(histogram: Float, config: CostConfig) -> NDArray[np.int8]:
     Source
         architecture.md, Cost.
     """
-    weighted, total = _reduced(histogram, config)
+    weighted, total = _reduced(np.moveaxis(checked_histogram(histogram), -1, 0), config)
     return _occupancy(_score(weighted, total, config), total, config)
 
 
@@ -104,22 +104,27 @@ def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Cost
     phase = tuple(round(o - c, 6) for o, c in zip(origin, polar_map.centre_m, strict=True))
     table = _table(polar_map.config, step, size, (phase[0], phase[1]))
     state = polar_map.save()
-    sums = _reduced(state.histogram, config)
-    weighted, total = planning_sums(state, list(sums), polar_map.config)
+    sums = _reduced(state.histogram.T, config)
+    weighted, total = planning_sums(state, list(sums), polar_map.config, table.rings)
     far = _occupancy(_score(weighted, total, config), total, config)
     data = np.append(far, np.int8(UNKNOWN)).take(table.cell)
     window = (slice(table.row, table.row + len(table.near)),
               slice(table.column, table.column + table.near.shape[1]))
     near = _near_occupancy(state.points_odom, sums, config, table, corner)
-    data[window][table.near] = near[table.near]
+    np.copyto(data[window], near, where=table.near)
     return Costmap(data, step, origin, stamp_ns)
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Which planning cell each grid cell shows, and the window of cells made from points."""
+    """
+    Which planning cell each grid cell shows, and the window of cells made from points.
 
-    cell: NDArray[np.int32]
+    ``cell`` counts from the first of ``rings``, the rings that the far cells need.
+    """
+
+    cell: NDArray[np.int64]
+    rings: range
     near: Mask
     row: int
     column: int
@@ -132,13 +137,23 @@ def _table(config: MapConfig, step: float, size: int, phase: tuple[float, float]
     y = phase[1] + (np.arange(size) + 0.5) * step
     xy = np.stack(np.broadcast_arrays(x, y[:, None]), -1)
     cell = planning_cells(xy, config)
-    cell[cell < 0] = np.prod(planning_shape(config))  # one past the end: unknown
     near = np.hypot(xy[..., 0], xy[..., 1]) < _near_radius(config, step)
+    rings, angles = _far_rings(cell[~near & (cell >= 0)], config), config.angular_cells
+    cell -= rings.start * angles
+    cell[near | (cell < 0)] = len(rings) * angles  # one past the end: unknown
     rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
     if not len(rows):
-        return _Table(cell, np.zeros((0, 0), bool), 0, 0)
+        return _Table(cell, rings, np.zeros((0, 0), bool), 0, 0)
     near = near[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-    return _Table(cell, near, int(rows[0]), int(columns[0]))
+    return _Table(cell, rings, near, int(rows[0]), int(columns[0]))
+
+
+def _far_rings(cell: NDArray[np.int64], config: MapConfig) -> range:
+    """Rings of planning cells and their neighbours."""
+    if not len(cell):
+        return range(0)
+    first, last = int(cell.min()) // config.angular_cells, int(cell.max()) // config.angular_cells
+    return range(max(first - 1, 0), min(last + 2, planning_shape(config)[0]))
 
 
 def _near_radius(config: MapConfig, step: float) -> float:
@@ -161,33 +176,43 @@ def _near_occupancy(
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     index = np.flatnonzero(inside)
     cell = (row.take(index) * width + column.take(index)).astype(np.int32)
-    own_sums = [np.bincount(cell, v.take(index), height * width).astype(float) for v in sums]
-    weighted, total = (own.reshape(height, width) for own in own_sums)
-    around = neighbour_sum(total, wrap=False, out=np.empty_like(total))
-    score = neighbour_sum(weighted, wrap=False, out=np.empty_like(total))
-    own = np.maximum(_score(weighted, total, config), 0.0)  # raises the cost, never lowers it
-    score = _score(score, around, config)
-    return _occupancy(np.where(own > 0, np.maximum(own, score), score), around, config)
+    weighted, total = (
+        np.bincount(cell, v.take(index), height * width).astype(float, copy=False)
+        .reshape(height, width) for v in sums)
+    around = neighbour_sum(total, wrap=False)
+    score = _score(neighbour_sum(weighted, wrap=False), around, config)
+    own = _score(weighted, total, config)  # raises the cost, never lowers it
+    np.maximum(score, own, out=score, where=own > 0)
+    return _occupancy(score, around, config)
 
 
-def _reduced(histogram: Float, config: CostConfig) -> tuple[Float, Float]:
-    """Sums over the classes, weighted and plain, (...) float64 each."""
-    histogram = checked_histogram(histogram)
-    weighted, total = np.zeros(histogram.shape[:-1]), np.zeros(histogram.shape[:-1])
-    for k, weight in enumerate(config.class_weights):
-        weighted += weight * histogram[..., k]
-        total += histogram[..., k]
+def _reduced(planes: Float, config: CostConfig) -> tuple[Float, Float]:
+    """Sums over the classes (5, ...), weighted and plain, (...) float64 each."""
+    weighted, total = np.zeros(planes.shape[1:]), np.zeros(planes.shape[1:])
+    for weight, plane in zip(config.class_weights, planes, strict=True):
+        weighted += weight * plane
+        total += plane
     return weighted, total
 
 
 def _score(weighted: Float, total: Float, config: CostConfig) -> Float:
     """S of A7 from the weighted and the plain sum of a histogram."""
     total = total + config.doubt
-    return np.asarray(config.gain * weighted / np.where(total > 0, total, 1.0))
+    if not config.doubt:
+        total = np.where(total > 0, total, 1.0)
+    score = config.gain * weighted
+    score /= total
+    return np.asarray(score)
 
 
 def _occupancy(score: Float, evidence: Float, config: CostConfig) -> NDArray[np.int8]:
     """Nav2 values of scores and evidence."""
-    graded = 1 + np.round(97 * (np.clip(score, -1, 1) + 1) / 2)
-    cost = np.where(score <= -1, FREE, np.where(score >= 1, LETHAL, graded))
-    return np.where(evidence < config.min_evidence, UNKNOWN, cost).astype(np.int8)
+    graded = np.minimum(np.maximum(score, -1.0), 1.0)
+    graded += 1
+    graded *= 97
+    graded /= 2
+    cost = np.asarray(np.rint(graded) + 1, np.int8)
+    for value, where in ((FREE, score <= -1), (LETHAL, score >= 1),
+                         (UNKNOWN, evidence < config.min_evidence)):
+        np.copyto(cost, np.int8(value), where=where)
+    return cost

@@ -22,6 +22,7 @@ FINE = 2
 """Internal cells for one planning cell, along the radius and along the angle."""
 
 Index = NDArray[np.int32]
+Cells = NDArray[np.int64]
 
 
 def hyperbolic_start(config: MapConfig) -> float:
@@ -82,19 +83,20 @@ def xy_from_polar(r: Float | float, t: Float | float, config: MapConfig) -> Floa
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1)
 
 
-def fine_cells(x: Float, y: Float, config: MapConfig) -> Index:
+def fine_cells(x: Float, y: Float, config: MapConfig) -> Cells:
     """Flat internal cell of points (N,) relative to the centre, -1 beyond the map or NaN."""
     radius, r, t = _polar(x, y, config)
     rings, angles = fine_shape(config)
     inside = (radius <= config.max_radius_m) & (r * FINE < rings)
     if not inside.all():
-        r, t = np.where(inside, r, 0.0), np.where(inside, t, 0.0)
-    cell = (r * FINE).astype(np.int32) * angles
-    cell += (t * FINE).astype(np.int32)
+        r, t = np.where(inside, r, 0), np.where(inside, t, 0)
+    cell = (r * FINE).astype(np.int64)
+    cell *= angles
+    cell += (t * FINE).astype(np.int64)
     return cell if inside.all() else np.where(inside, cell, -1)
 
 
-def planning_cells(xy: Float, config: MapConfig) -> Index:
+def planning_cells(xy: Float, config: MapConfig) -> Cells:
     """
     Flat planning cell (ring * angular_cells + angle) of each point.
 
@@ -125,7 +127,7 @@ def planning_shape(config: MapConfig) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)
-def planning_from_fine(config: MapConfig) -> Index:
+def planning_from_fine(config: MapConfig) -> Cells:
     """Flat planning cell of each flat internal cell, read-only."""
     rings, angles = fine_shape(config)
     ring, angle = np.arange(rings) // FINE, np.arange(angles) // FINE
@@ -146,17 +148,24 @@ def cell_centres(config: MapConfig) -> Float:
     return _frozen(xy_from_polar(r, t, config))
 
 
+def ring_index(radius: Float, config: MapConfig) -> Float:
+    """Ring index of radii [m] (...), continuous, in their own type; NaN for NaN."""
+    start = hyperbolic_start(config)
+    last = np.nextafter(radius.dtype.type(config.constant_cells), radius.dtype.type(0))
+    far = 1 - start / np.maximum(radius, start)
+    far *= config.camera_height_m * config.hyperbolic_cells / config.image_height_m
+    far += config.constant_cells
+    return np.where(radius >= start, far, np.minimum(radius / config.cell_m, last))
+
+
 def _polar(x: Float, y: Float, config: MapConfig) -> tuple[Float, Float, Float]:
     """Radius [m], ring and angular index of points (...)."""
     radius = np.sqrt(x * x + y * y)  # hypot guards against overflow at eight times the cost
-    start, last = hyperbolic_start(config), np.nextafter(config.constant_cells, 0.0)
-    far = (1 - start / np.maximum(radius, start)) * config.camera_height_m
-    far *= config.hyperbolic_cells / config.image_height_m
-    far += config.constant_cells
-    r = np.where(radius >= start, far, np.minimum(radius / config.cell_m, last))
-    t = np.arctan2(y, x) * (config.angular_cells / (2 * np.pi))
-    t = np.where(t < 0, t + config.angular_cells, t)
-    return radius, r, np.where(t >= config.angular_cells, 0.0, t)  # -1e-20 + T rounds to T
+    t = np.arctan2(y, x)
+    t *= config.angular_cells / (2 * np.pi)
+    t += np.where(t < 0, t.dtype.type(config.angular_cells), t.dtype.type(0))
+    t = np.where(t >= config.angular_cells, t.dtype.type(0), t)  # -1e-20 + T rounds to T
+    return radius, ring_index(radius, config), t
 
 
 def _radius(r: Float, config: MapConfig) -> Float:

@@ -12,10 +12,12 @@ Source
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from perception.config import MapConfig
 from perception.polar_geometry import (
+    Cells,
     Index,
     cell_centres,
     cell_radii,
@@ -36,15 +38,16 @@ class MapState:
     All a map remembers; the arrays are never written to once they are here.
 
     ``centre_m`` (x, y) in odom; ``points_odom`` (N, 3) float64 [m]; ``histogram`` (N, 5)
-    float32; ``counter`` (N,) int32, the points merged; ``cell`` (N,) int32 flat internal cell,
-    all different. Points are in the order of their last update.
+    float32; ``counter`` (N,) int32, the points merged; ``cell`` (N,) int64 flat internal cell,
+    all different. Points are in the order of their last update. Both tables lie column by column
+    in memory, as sums and selections run along columns.
     """
 
     centre_m: tuple[float, float]
     points_odom: Float
     histogram: Float
     counter: Index
-    cell: Index
+    cell: Cells
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class PolarMap:
         self.config = config
         self._slot = np.empty(np.prod(fine_shape(config)), np.int32)
         self._state: MapState
+        self._new: list[MapState]
         self._centre_m: tuple[float, float]
         self.reset()
 
@@ -110,18 +114,19 @@ class PolarMap:
         """Forget everything; the centre returns to the origin of odom."""
         self.restore(MapState(
             (0.0, 0.0), np.empty((0, 3)), np.empty((0, len(CLASSES)), np.float32),
-            np.empty(0, np.int32), np.empty(0, np.int32),
+            np.empty(0, np.int32), np.empty(0, np.int64),
         ))
 
     def save(self) -> MapState:
         """State of the map: a value that later calls never change."""
-        if self._state.centre_m != self._centre_m:
-            self._state = _merged(self._placed(), self._slot)
+        if self._new or self._state.centre_m != self._centre_m:
+            self._state = _merged([self._placed(), *self._new], self._slot)
+            self._new = []
         return self._state
 
     def restore(self, state: MapState) -> None:
         """Return to a state saved by a map of the same configuration."""
-        self._state, self._centre_m = state, state.centre_m
+        self._state, self._new, self._centre_m = state, [], state.centre_m
 
     @property
     def centre_m(self) -> tuple[float, float]:
@@ -133,20 +138,23 @@ class PolarMap:
         Follow the robot to (x, y) [m] in odom; what leaves the map is dropped.
 
         Turning on the spot is no movement. Points that come to share an internal cell merge;
-        the sorting itself waits for the next ``add``, which merges all in one pass.
+        the sorting itself waits until the map is read, and then takes in all that was added.
         """
         if not np.isfinite([x, y]).all():
             raise ValueError(f'position ({x}, {y}) is not finite; skip frames without a pose')
         step = self.config.cell_m
-        self._centre_m = (round(x / step) * step, round(y / step) * step)
+        centre = (round(x / step) * step, round(y / step) * step)
+        if self._new and centre != self._centre_m:
+            self.save()
+        self._centre_m = centre
 
     def decay(self) -> None:
         """Multiply all evidence by ``decay``, once for each frame; forget what has faded."""
-        s = self._state
-        histogram = s.histogram * np.float32(self.config.decay)
-        faded = _totals(histogram) < FORGOTTEN
+        s = self.save() if self._new else self._state
+        planes = s.histogram.T * np.float32(self.config.decay)
         self._state = _selected(
-            MapState(s.centre_m, s.points_odom, histogram, s.counter, s.cell), ~faded
+            MapState(s.centre_m, s.points_odom, planes.T, s.counter, s.cell),
+            planes.sum(0) >= FORGOTTEN,
         )
 
     def add(self, evidence: Evidence) -> None:
@@ -160,15 +168,17 @@ class PolarMap:
         ValueError
             Histogram with NaN, infinite or negative values, or of another shape than points.
         """
-        points = np.asarray(evidence.points_odom, float)
-        histogram = checked_histogram(evidence.histogram).astype(np.float32, copy=False)
+        histogram = checked_histogram(evidence.histogram)
+        points = np.asarray(evidence.points_odom)
         if points.ndim != 2 or points.shape[1] != 3 or len(points) != len(histogram):
             raise ValueError(f'points {points.shape} do not match histogram {histogram.shape}')
+        planes = np.array(histogram.T, np.float32, order='C')  # copies: the caller owns his own
+        points = np.array(points.T, float, order='C').T
         cell = _cells(points, self.centre_m, self.config)
-        good = (cell >= 0) & (_totals(histogram) > 0) & np.isfinite(points[:, 2])
+        good = (cell >= 0) & (planes.sum(0) > 0) & np.isfinite(points[:, 2])
         count = np.ones(len(cell), np.int32)
-        new = _selected(MapState(self.centre_m, points, histogram, count, cell), good)
-        self._state = _merged(_joined(self._placed(), new), self._slot)
+        new = MapState(self.centre_m, points, planes.T, count, cell)
+        self._new.append(_selected(new, good))
 
     def planning(self) -> PlanningMap:
         """
@@ -201,7 +211,9 @@ def checked_histogram(histogram: Float) -> Float:
     return histogram
 
 
-def planning_sums(state: MapState, values: list[Float], config: MapConfig) -> Float:
+def planning_sums(
+    state: MapState, values: list[Float], config: MapConfig, rings: range | None = None
+) -> Float:
     """
     Sum values of the points into planning cells, then add the 8 neighbours of each cell.
 
@@ -209,72 +221,74 @@ def planning_sums(state: MapState, values: list[Float], config: MapConfig) -> Fl
     ----------
     values : list of K (N,) float
         Numbers to sum, in the order of the points of ``state``.
+    rings : range, optional
+        Only points of these rings count, and only these rings are made; default all. The first
+        and the last ring lack their neighbours outside.
 
     Returns
     -------
     (K, R, T) float64
     """
-    rings, angles = planning_shape(config)
+    count, angles = planning_shape(config)
     cell = planning_from_fine(config).take(state.cell)
-    planes = np.empty((len(values), rings, angles))
+    if rings is not None:
+        cell -= rings.start * angles
+        count = len(rings)
+        index = np.flatnonzero((cell >= 0) & (cell < count * angles))
+        cell, values = cell.take(index), [weight.take(index) for weight in values]
+    planes = np.empty((len(values), count, angles))
     for weight, plane in zip(values, planes, strict=True):
-        own = np.bincount(cell, weight, rings * angles).astype(float, copy=False)
-        neighbour_sum(own.reshape(rings, angles), wrap=True, out=plane)
+        own = np.bincount(cell, weight, count * angles).astype(float, copy=False)
+        plane[:] = neighbour_sum(own.reshape(count, angles), wrap=True)
     return planes
 
 
-def neighbour_sum(values: Float, *, wrap: bool, out: Float) -> Float:
+def neighbour_sum(values: Float, *, wrap: bool) -> Float:
     """
-    Sum of each cell (H, W) and its 8 neighbours, written to ``out`` (H, W); exact for zeros.
+    Sum of each cell (H, W) float64 and its 8 neighbours, (H, W) float64; exact for zeros.
 
     Nothing lies beyond the border, except that the columns close a circle with ``wrap``.
     """
-    rows = values.copy()  # no running sums: their residue would touch untouched cells
-    rows[:, 1:] += values[:, :-1]
-    rows[:, :-1] += values[:, 1:]
+    if not values.size:
+        return values
     if wrap:
-        rows[:, 0] += values[:, -1]
-        rows[:, -1] += values[:, 0]
-    out[:] = rows
-    out[1:] += rows[:-1]
-    out[:-1] += rows[1:]
-    return out
+        values = np.concatenate([values[:, -1:], values, values[:, :1]], axis=1)
+    # no running sums as of a box filter: their residue would touch untouched cells
+    sums = cv2.sepFilter2D(values, -1, np.ones(3), np.ones(3), borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(sums[:, 1:-1] if wrap else sums)
 
 
-def _cells(points: Float, centre: tuple[float, float], config: MapConfig) -> Index:
+def _cells(points: Float, centre: tuple[float, float], config: MapConfig) -> Cells:
     """Internal cells (N,) of odom points (N, 3) for a map centre; -1 outside."""
     return fine_cells(points[:, 0] - centre[0], points[:, 1] - centre[1], config)
 
 
-def _merged(state: MapState, slot: Index) -> MapState:
+def _merged(parts: list[MapState], slot: Index) -> MapState:
     """
-    One point for each cell; of points in one cell the last is the newest.
+    One point for each cell; of points in one cell the last of the last part is the newest.
 
     ``slot`` has a number for each internal cell; what it holds is written before it is read.
     """
-    order = np.arange(len(state.cell), dtype=np.int32)
-    slot[state.cell] = order  # of repeated cells the last one stays
-    newest = slot.take(state.cell)
-    kept = newest == order
-    if kept.all():
-        return state
-    older = np.flatnonzero(~kept)
-    target = (np.cumsum(kept) - 1)[newest[older]]
-    merged = _selected(state, kept)
-    _add_rows(merged.histogram, target, state.histogram.take(older, 0))
-    np.add.at(merged.counter, target, state.counter[older])
-    return merged
-
-
-def _joined(old: MapState, new: MapState) -> MapState:
-    """Points of both, the new ones last."""
-    return MapState(
-        old.centre_m,
-        np.concatenate([old.points_odom, new.points_odom]),
-        np.concatenate([old.histogram, new.histogram]),
-        np.concatenate([old.counter, new.counter]),
-        np.concatenate([old.cell, new.cell]),
-    )
+    ends = np.cumsum([len(part.cell) for part in parts])
+    orders = [np.arange(end - len(part.cell), end, dtype=np.int32)
+              for part, end in zip(parts, ends, strict=True)]
+    for part, order in zip(parts, orders, strict=True):
+        slot[part.cell] = order  # of repeated cells the last one stays
+    newest = [_selected(part, slot.take(part.cell) == order)
+              for part, order in zip(parts, orders, strict=True)]
+    cell = np.concatenate([part.cell for part in newest])
+    if len(cell) == ends[-1] and len(parts) == 1:
+        return parts[0]
+    slot[cell] = np.arange(len(cell), dtype=np.int32)
+    planes = np.zeros((len(CLASSES), len(cell)), np.float32)
+    counter = np.zeros(len(cell), np.int32)
+    for part in parts:
+        target = slot.take(part.cell).astype(np.int64)
+        np.add.at(counter, target, part.counter)
+        for plane, values in zip(planes, part.histogram.T, strict=True):
+            np.add.at(plane, target, values)
+    points = np.concatenate([part.points_odom.T for part in newest], axis=1)
+    return MapState(parts[0].centre_m, points.T, planes.T, counter, cell)
 
 
 def _selected(state: MapState, keep: Mask) -> MapState:
@@ -283,18 +297,6 @@ def _selected(state: MapState, keep: Mask) -> MapState:
         return state
     index = np.flatnonzero(keep)  # take by index: several times faster than by mask
     return MapState(
-        state.centre_m, state.points_odom.take(index, 0), state.histogram.take(index, 0),
+        state.centre_m, state.points_odom.T.take(index, 1).T, state.histogram.T.take(index, 1).T,
         state.counter.take(index), state.cell.take(index),
     )
-
-
-def _totals(histogram: Float) -> Float:
-    """Evidence (N,) of histograms (N, 5); a product, as numpy sums short rows slowly."""
-    return np.asarray(histogram @ np.ones(histogram.shape[1], histogram.dtype))
-
-
-def _add_rows(sums: Float, target: Index, rows: Float) -> None:
-    """Add each row (M, C) to row ``target`` of ``sums`` (N, C), repeated targets too."""
-    width = sums.shape[1]
-    flat = (target[:, None] * width + np.arange(width)).ravel()
-    np.add.at(sums.reshape(-1), flat, rows.ravel())
