@@ -88,13 +88,14 @@ def place_windows(
     Placement
     """
     sight = _sight(bearing_rad, distance_m, config)
-    risk = np.asarray(probabilities, float)[:, FOOTLINE:].sum(1)
+    probabilities = np.asarray(probabilities, float).T  # numpy sums short rows slowly
+    risk = np.asarray(probabilities[FOOTLINE:].sum(0))
     extent = np.clip(np.broadcast_to(row_extent, risk.shape), 0.01, 0.15)
     precision = extent**-2.0  # a fine row tells better than a coarse one where things are
     threat = (risk >= config.blocking_probability) & (sight.closeness > 0)
     threat &= _agreement(sight, risk, precision) >= AGREEMENT
     first, last = _nearest_runs(sight, threat, sight.closeness * (1 - FOOT_ROWS * extent))
-    weight = np.where(threat, probabilities[:, FOOTLINE] * precision, 0.0)
+    weight = np.where(threat, probabilities[FOOTLINE] * precision, 0.0)
     foot = _feet(sight, weight, first, last)
     if blockers is not None:
         point = _nearest_points(_sight(*blockers, config))

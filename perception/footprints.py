@@ -11,12 +11,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from perception.config import MapConfig
-from perception.polar_geometry import Index, polar_from_xy
+from perception.polar_geometry import Cells, ring_index
 from perception.types import Float
 
 SPACING_CELLS = 2.5
 """Planning cells from point to point: the neighbour sum closes gaps up to three."""
 MAX_PARTS = 4
+
+
+
+def _lattice() -> tuple[Float, Float]:
+    """
+    Offsets down and aside of the parts of a window, as a share of it.
+
+    Part ``rank`` of (rows, columns) parts is at ((rows - 1) * 4 + columns - 1) * 16 + rank.
+    """
+    rows, columns, rank = np.ogrid[1:MAX_PARTS + 1, 1:MAX_PARTS + 1, :MAX_PARTS**2]
+    row, column = np.divmod(rank, columns)
+    down, aside = np.broadcast_arrays((row + 0.5) / rows - 0.5, (column + 0.5) / columns - 0.5)
+    return down.ravel(), aside.ravel()
+
+
+DOWN, ASIDE = _lattice()
 
 
 @dataclass(frozen=True)
@@ -27,7 +43,7 @@ class Footprints:
     ``bearing_rad``, ``distance_m`` (M,) float64 of the parts, seen from the camera.
     """
 
-    window: Index
+    window: Cells
     share: Float
     bearing_rad: Float
     distance_m: Float
@@ -55,28 +71,26 @@ def split_windows(
     """
     extent = np.clip(row_extent, 0.0, 0.9)
     rows = _parts(_rings(distance_m, extent, config))
-    columns = _parts(np.asarray(column_rad) * (config.angular_cells / (2 * np.pi)))
+    columns = _parts(column_rad * (config.angular_cells / (2 * np.pi)))
     parts = rows * columns
-    window = np.repeat(np.arange(len(parts), dtype=np.int32), parts)
-    rank = np.arange(len(window)) - np.repeat(np.cumsum(parts) - parts, parts)
-    row, column = np.divmod(rank, columns[window])
-    down = (row + 0.5) / rows[window] - 0.5
-    aside = (column + 0.5) / columns[window] - 0.5
+    window = np.repeat(np.arange(len(parts)), parts)
+    rank = np.arange(len(window)) - (np.cumsum(parts) - parts).take(window)
+    place = (((rows - 1) * MAX_PARTS + columns - 1) * MAX_PARTS**2).take(window) + rank
+    down, aside = DOWN.take(place), ASIDE.take(place)
     return Footprints(
-        window, 1.0 / parts[window],
-        np.asarray(bearing_rad)[window] + aside * np.asarray(column_rad)[window],
-        np.asarray(distance_m)[window] / (1 + down * extent[window]),
+        window, (1.0 / parts).take(window),
+        bearing_rad.take(window) + aside * column_rad.take(window),
+        distance_m.take(window) / (1 + down * extent.take(window)),
     )
 
 
 def _rings(distance_m: Float, extent: Float, config: MapConfig) -> Float:
     """Planning rings (N,) from the near to the far edge of a window row."""
-    edges = np.stack([distance_m / (1 - extent / 2), distance_m / (1 + extent / 2)], -1)
-    ring, _ = polar_from_xy(np.stack([edges, np.zeros_like(edges)], -1), config)
-    return np.asarray(ring[:, 0] - ring[:, 1])
+    near, far = distance_m / (1 + extent / 2), distance_m / (1 - extent / 2)
+    return np.asarray(ring_index(far, config) - ring_index(near, config))
 
 
-def _parts(cells: Float) -> Index:
-    """Points (N,) that cover so many cells."""
-    count = np.ceil(np.nan_to_num(cells, nan=1.0) / SPACING_CELLS)
-    return np.asarray(np.clip(count, 1, MAX_PARTS), np.int32)
+def _parts(cells: Float) -> Cells:
+    """Points (N,) that cover so many cells; one for NaN."""
+    count = np.ceil(cells / SPACING_CELLS)
+    return np.asarray(np.fmin(np.fmax(count, 1), MAX_PARTS), np.int64)

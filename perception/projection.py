@@ -6,13 +6,16 @@ Source
     IROS08-MAP; algorithms.md A7 (projection on the single plane).
 """
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from perception.blocking import place_windows
 from perception.camera import levelled_base_from_camera, transform
 from perception.config import MapConfig, MountConfig
 from perception.footprints import split_windows
-from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Pyramid
+from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Band, Pyramid, window_grid
 from perception.supervisor import PointLabels
 from perception.types import (
     CLASSES,
@@ -53,14 +56,31 @@ def depth_evidence(
 
     Every obstacle point enters where it stands, whatever its height; ground points are thinned.
     """
-    ground = points.ground[::GROUND_STRIDE, ::GROUND_STRIDE]
-    ground_points = grid.points_optical[::GROUND_STRIDE, ::GROUND_STRIDE][ground]
-    obstacles = transform(pose, grid.points_optical[points.obstacle])
-    histogram = np.zeros((len(ground_points) + len(obstacles), len(CLASSES)), np.float32)
-    histogram[:len(ground_points), SUPER_GROUND] = config.point_weight
-    histogram[len(ground_points):, SUPER_OBSTACLE] = config.point_weight
-    xyz = np.concatenate([transform(pose, ground_points), obstacles])
-    return Evidence(xyz, histogram), obstacles
+    ground = np.flatnonzero(points.ground[::GROUND_STRIDE, ::GROUND_STRIDE])
+    row, column = np.divmod(ground, -(-points.ground.shape[1] // GROUND_STRIDE))
+    pixels = [(row * points.ground.shape[1] + column) * GROUND_STRIDE,
+              np.flatnonzero(points.obstacle)]
+    xyz = _odom_points(np.concatenate(pixels), grid, pose)
+    planes = np.zeros((len(CLASSES), len(xyz)), np.float32)
+    planes[SUPER_GROUND, :len(ground)] = config.point_weight
+    planes[SUPER_OBSTACLE, len(ground):] = config.point_weight
+    return Evidence(xyz, planes.T), xyz[len(ground):]
+
+
+def _odom_points(pixels: NDArray[np.intp], grid: DepthGrid, pose: Float) -> Float:
+    """Points (N, 3) float64 [m] in odom of flat grid pixels; only these, column by column."""
+    row, column = np.divmod(pixels, grid.disparity.shape[1])
+    u, v = grid.uv
+    z = np.float32(grid.focal_baseline) / grid.disparity.ravel().take(pixels)
+    across, down = (u - grid.camera.cx) / grid.camera.fx, (v - grid.camera.cy) / grid.camera.fy
+    x, y = z * across.astype(np.float32).take(column), z * down.astype(np.float32).take(row)
+    optical = [part.astype(float) for part in (x, y, z)]
+    xyz = np.empty((3, len(pixels)))
+    for turn, offset, out in zip(pose[:3, :3], pose[:3, 3], xyz, strict=True):
+        out[:] = offset
+        for share, part in zip(turn, optical, strict=True):
+            out += share * part
+    return xyz.T
 
 
 def window_evidence(
@@ -87,30 +107,32 @@ def window_evidence(
     """
     windows = pyramid.windows
     index = np.flatnonzero(windows.valid & (windows.distance <= config.max_radius_m))
-    points = transform(pose, windows.ground_optical[index])
+    points = transform(pose, windows.ground_optical.take(index, 0))
     bearing, distance = _polar(points, pose)
-    extent = row_extent(pyramid)[index]
-    width_rad = COLUMN_STRIDE * _scales(pyramid)[index] / pyramid.camera.fx
+    extent = row_extent(pyramid).take(index)
+    width_rad = COLUMN_STRIDE * _scales(pyramid.bands, pyramid.row_stride).take(index)
+    width_rad /= pyramid.camera.fx
     parts = split_windows(bearing, distance, extent * pyramid.row_stride, width_rad, config)
+    rows = probabilities.take(index, 0).take(parts.window, 0)
     placed = place_windows(
-        parts.bearing_rad, parts.distance_m, probabilities[index[parts.window]], config,
-        row_extent=extent[parts.window],
+        parts.bearing_rad, parts.distance_m, rows, config,
+        row_extent=extent.take(parts.window),
         blockers=None if obstacles is None else _polar(obstacles, pose),
     )
-    keep, distance = placed.keep, placed.distance_m[placed.keep]
-    window, bearing = parts.window[keep], parts.bearing_rad[keep]
-    xyz = points[window]
-    xyz[:, 0] = pose[0, 3] + distance * np.cos(bearing)
-    xyz[:, 1] = pose[1, 3] + distance * np.sin(bearing)
+    keep = np.flatnonzero(placed.keep)
+    distance, bearing = placed.distance_m.take(keep), parts.bearing_rad.take(keep)
+    xyz = np.stack([pose[0, 3] + distance * np.cos(bearing),
+                    pose[1, 3] + distance * np.sin(bearing),
+                    points[:, 2].take(parts.window.take(keep))])
     weight = config.window_weight * np.minimum(1.0, config.distance_decay_m / distance)
-    weight *= parts.share[keep]
-    return Evidence(xyz, probabilities[index[window]] * weight[:, None].astype(np.float32))
+    weight *= parts.share.take(keep)
+    return Evidence(xyz.T, (rows.take(keep, 0).T * weight.astype(np.float32)).T)
 
 
 def _polar(points_odom: Float, pose: Float) -> tuple[Float, Float]:
     """Bearing [rad] and horizontal distance [m] of points from the camera."""
-    ray = points_odom[:, :2] - pose[:2, 3]
-    return np.arctan2(ray[:, 1], ray[:, 0]), np.hypot(ray[:, 0], ray[:, 1])
+    x, y = points_odom[:, 0] - pose[0, 3], points_odom[:, 1] - pose[1, 3]
+    return np.arctan2(y, x), np.sqrt(x * x + y * y)  # points are close: no overflow to guard
 
 
 def frame_evidence(
@@ -141,15 +163,32 @@ def frame_evidence(
 
 
 def row_extent(pyramid: Pyramid) -> Float:
-    """Height of one band row as a share of each window's distance below the horizon, (N,)."""
-    windows, bands = pyramid.windows, pyramid.bands
-    scale = _scales(pyramid)
+    """
+    Height of one band row as a share of each window's distance below the horizon.
+
+    Returns
+    -------
+    (N,) float64
+        Read-only: the same for all planes.
+    """
+    return _row_extent(pyramid.bands, pyramid.row_stride)
+
+
+@lru_cache(maxsize=8)
+def _row_extent(bands: tuple[Band, ...], row_stride: int) -> Float:
+    """``row_extent`` of these bands."""
+    windows, scale = window_grid(bands, row_stride), _scales(bands, row_stride)
     offset = np.array([band.offset_px for band in bands])[windows.band]
     footline = np.array([band.footline_row for band in bands])[windows.band]
     below = offset + scale * (windows.row + WINDOW_ROWS // 2 - footline)
-    return np.asarray(scale / np.maximum(below, 1e-6))
+    extent = np.asarray(scale / np.maximum(below, 1e-6))
+    extent.flags.writeable = False
+    return extent
 
 
-def _scales(pyramid: Pyramid) -> Float:
-    """Image pixels in a band pixel, for each window, (N,)."""
-    return np.array([band.scale for band in pyramid.bands])[pyramid.grid.band]
+@lru_cache(maxsize=8)
+def _scales(bands: tuple[Band, ...], row_stride: int) -> Float:
+    """Image pixels in a band pixel, for each window, (N,), read-only."""
+    scales = np.array([band.scale for band in bands])[window_grid(bands, row_stride).band]
+    scales.flags.writeable = False
+    return scales
