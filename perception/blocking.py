@@ -173,13 +173,14 @@ def _feet(sight: _Sight, weight: Float, first: Float, last: Float) -> Float:
     in_reach = (sight.closeness >= low[sight.bins]) & (sight.closeness <= high[sight.bins])
     used = np.flatnonzero((weight > 0) & in_reach)  # the others lie in no run around
     closeness, weight = sight.closeness[used], weight[used]
-    total, moment = np.zeros(sight.count), np.zeros(sight.count)
-    for shift in range(-BESIDE_BINS, BESIDE_BINS + 1):
-        bins = (sight.bins[used] + shift) % sight.count
-        run = (closeness >= last[bins]) & (closeness <= SAME_FOOT * first[bins])
-        w = np.where(run, weight, 0.0)
-        total += np.bincount(bins, w, sight.count)
-        moment += np.bincount(bins, w * closeness, sight.count)
+    wrapped = np.arange(-BESIDE_BINS, sight.count + BESIDE_BINS) % sight.count
+    bins = sight.bins[used] + np.arange(beside)[:, None]  # one row a shift, counted in wrapped
+    run = (closeness >= last[wrapped].take(bins)) & (
+        closeness <= SAME_FOOT * first[wrapped].take(bins))
+    weight = np.where(run, weight, 0.0)
+    total, moment = (
+        np.bincount(wrapped, np.bincount(bins.ravel(), w.ravel(), len(wrapped)), sight.count)
+        for w in (weight, weight * closeness))
     known = (total > 0) & (first > 0)  # without any footline the nearest window is the best guess
     return np.where(known, moment / np.where(known, total, 1.0), first)
 

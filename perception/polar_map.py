@@ -274,20 +274,22 @@ def _merged(parts: list[MapState], slot: Index) -> MapState:
               for part, end in zip(parts, ends, strict=True)]
     for part, order in zip(parts, orders, strict=True):
         slot[part.cell] = order  # of repeated cells the last one stays
-    newest = [_selected(part, slot.take(part.cell) == order)
+    newest = [np.flatnonzero(slot.take(part.cell) == order)
               for part, order in zip(parts, orders, strict=True)]
-    cell = np.concatenate([part.cell for part in newest])
-    if len(cell) == ends[-1] and len(parts) == 1:
+    count = sum(len(index) for index in newest)
+    if len(parts) == 1 and count == len(parts[0].cell):
         return parts[0]
-    slot[cell] = np.arange(len(cell), dtype=np.int32)
-    planes = np.zeros((len(CLASSES), len(cell)), np.float32)
-    counter = np.zeros(len(cell), np.int32)
+    cell = np.concatenate([p.cell.take(i) for p, i in zip(parts, newest, strict=True)])
+    points = np.concatenate(
+        [p.points_odom.T.take(i, 1) for p, i in zip(parts, newest, strict=True)], axis=1)
+    slot[cell] = np.arange(count, dtype=np.int32)
+    planes, counter = np.zeros((len(CLASSES), count), np.float32), np.zeros(count, np.int32)
     for part in parts:
         target = slot.take(part.cell).astype(np.int64)
         np.add.at(counter, target, part.counter)
         for plane, values in zip(planes, part.histogram.T, strict=True):
-            np.add.at(plane, target, values)
-    points = np.concatenate([part.points_odom.T for part in newest], axis=1)
+            if values.any():  # depth points have but two of the classes
+                np.add.at(plane, target, values)
     return MapState(parts[0].centre_m, points.T, planes.T, counter, cell)
 
 
