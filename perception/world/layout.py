@@ -14,15 +14,15 @@ from perception.world.textures import fractal_noise
 
 # Things stand in thickets with open ground between them, or alone: a robot's-eye view of evenly
 # scattered things would end after 15 m.
-ALONE = {'tree': 36, 'conifer': 12, 'bush': 6, 'rock': 10, 'log': 2, 'hay': 3, 'tall': 15,
+ALONE = {'tree': 30, 'conifer': 6, 'bush': 2, 'rock': 10, 'log': 1, 'hay': 2, 'tall': 6,
          'tuft': 15000}
 THICKET_KINDS = ('tree', 'conifer', 'bush', 'rock', 'log', 'hay')
-THICKET_SHARES = (0.30, 0.08, 0.22, 0.24, 0.09, 0.07)
-THICKET_MEMBERS = (6, 10)
-THICKET_GRASS = (4, 32)
-THICKET_RADIUS_M = (1.2, 2.8)
-FAR_THICKETS = 34
-NEAR_EVERY_M = 9.0
+THICKET_SHARES = (0.36, 0.08, 0.16, 0.24, 0.09, 0.07)
+THICKET_MEMBERS = (7, 11)
+THICKET_GRASS = (0, 16)
+THICKET_RADIUS_M = (0.9, 2.2)
+FAR_THICKETS = 18
+NEAR_EVERY_M = 10.0
 NEAR_SIDE_M = (4.0, 7.0)
 SCALES = {'tree': (0.95, 1.6), 'conifer': (0.8, 1.5), 'bush': (0.5, 1.2),
           'rock': (0.34, 0.85), 'log': (0.9, 1.4), 'hay': (0.8, 1.1),
