@@ -6,6 +6,7 @@ Source
     IROS08-MAP (histogram to cost); algorithms.md A7; architecture.md, Cost.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.config import CostConfig, MapConfig
-from perception.polar_geometry import hyperbolic_start, planning_cells, planning_shape
+from perception.polar_geometry import (
+    Cells,
+    hyperbolic_start,
+    planning_cells,
+    planning_shape,
+)
 from perception.polar_map import (
     PolarMap,
     checked_histogram,
@@ -106,7 +112,8 @@ def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Cost
     state = polar_map.save()
     sums = _reduced(state.histogram.T, config)
     weighted, total = planning_sums(state, list(sums), polar_map.config, table.rings)
-    far = _occupancy(_score(weighted, total, config), total, config)
+    far = _known_costs(total, lambda known, evidence: _score(
+        weighted.take(known), evidence, config), config)
     data = np.append(far, np.int8(UNKNOWN)).take(table.cell)
     window = (slice(table.row, table.row + len(table.near)),
               slice(table.column, table.column + table.near.shape[1]))
@@ -179,11 +186,26 @@ def _near_occupancy(
     weighted, total = (
         np.bincount(cell, v.take(index), height * width).astype(float, copy=False)
         .reshape(height, width) for v in sums)
-    around = neighbour_sum(total, wrap=False)
-    score = _score(neighbour_sum(weighted, wrap=False), around, config)
-    own = _score(weighted, total, config)  # raises the cost, never lowers it
-    np.maximum(score, own, out=score, where=own > 0)
-    return _occupancy(score, around, config)
+    around, near = neighbour_sum(total, wrap=False), neighbour_sum(weighted, wrap=False)
+
+    def score(known: Cells, evidence: Float) -> Float:
+        shared = _score(near.take(known), evidence, config)
+        own = _score(weighted.take(known), total.take(known), config)
+        np.maximum(shared, own, out=shared, where=own > 0)  # raises the cost, never lowers it
+        return shared
+
+    return _known_costs(around, score, config).reshape(height, width)
+
+
+def _known_costs(
+    evidence: Float, score: Callable[[Cells, Float], Float], config: CostConfig
+) -> NDArray[np.int8]:
+    """Cost of each cell, flat; ``score`` is asked for those with enough evidence only."""
+    cost = np.full(evidence.size, UNKNOWN, np.int8)
+    known = np.flatnonzero(evidence >= config.min_evidence)
+    enough = evidence.take(known)
+    cost[known] = _occupancy(score(known, enough), enough, config)
+    return cost
 
 
 def _reduced(planes: Float, config: CostConfig) -> tuple[Float, Float]:

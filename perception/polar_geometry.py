@@ -161,10 +161,9 @@ def ring_index(radius: Float, config: MapConfig) -> Float:
 def _polar(x: Float, y: Float, config: MapConfig) -> tuple[Float, Float, Float]:
     """Radius [m], ring and angular index of points (...)."""
     radius = np.sqrt(x * x + y * y)  # hypot guards against overflow at eight times the cost
-    t = np.arctan2(y, x)
-    t *= config.angular_cells / (2 * np.pi)
-    t += np.where(t < 0, t.dtype.type(config.angular_cells), t.dtype.type(0))
-    t = np.where(t >= config.angular_cells, t.dtype.type(0), t)  # -1e-20 + T rounds to T
+    t = np.arctan2(y, x) * (config.angular_cells / (2 * np.pi))
+    t += (t < 0) * float(config.angular_cells)
+    t *= t < config.angular_cells  # -1e-20 + T rounds to T, which is 0
     return radius, ring_index(radius, config), t
 
 
