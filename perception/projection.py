@@ -9,12 +9,12 @@ Source
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perception.blocking import place_windows
 from perception.camera import levelled_base_from_camera, transform
 from perception.config import MapConfig, MountConfig
 from perception.footprints import split_windows
+from perception.polar_geometry import Cells
 from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Band, Pyramid, window_grid
 from perception.supervisor import PointLabels
 from perception.types import (
@@ -56,30 +56,28 @@ def depth_evidence(
 
     Every obstacle point enters where it stands, whatever its height; ground points are thinned.
     """
-    ground = np.flatnonzero(points.ground[::GROUND_STRIDE, ::GROUND_STRIDE])
-    row, column = np.divmod(ground, -(-points.ground.shape[1] // GROUND_STRIDE))
-    pixels = [(row * points.ground.shape[1] + column) * GROUND_STRIDE,
-              np.flatnonzero(points.obstacle)]
-    xyz = _odom_points(np.concatenate(pixels), grid, pose)
+    ground = np.nonzero(points.ground[::GROUND_STRIDE, ::GROUND_STRIDE])
+    row, column = (np.concatenate([GROUND_STRIDE * thin, full])
+                   for thin, full in zip(ground, np.nonzero(points.obstacle), strict=True))
+    xyz, count = _odom_points(row, column, grid, pose), len(ground[0])
     planes = np.zeros((len(CLASSES), len(xyz)), np.float32)
-    planes[SUPER_GROUND, :len(ground)] = config.point_weight
-    planes[SUPER_OBSTACLE, len(ground):] = config.point_weight
-    return Evidence(xyz, planes.T), xyz[len(ground):]
+    planes[SUPER_GROUND, :count] = config.point_weight
+    planes[SUPER_OBSTACLE, count:] = config.point_weight
+    return Evidence(xyz, planes.T), xyz[count:]
 
 
-def _odom_points(pixels: NDArray[np.intp], grid: DepthGrid, pose: Float) -> Float:
-    """Points (N, 3) float64 [m] in odom of flat grid pixels; only these, column by column."""
-    row, column = np.divmod(pixels, grid.disparity.shape[1])
+def _odom_points(row: Cells, column: Cells, grid: DepthGrid, pose: Float) -> Float:
+    """Points (N, 3) float64 [m] in odom of some grid pixels, column by column in memory."""
     u, v = grid.uv
-    z = np.float32(grid.focal_baseline) / grid.disparity.ravel().take(pixels)
+    pixel = row * grid.disparity.shape[1] + column
+    z = np.float32(grid.focal_baseline) / grid.disparity.ravel().take(pixel)
     across, down = (u - grid.camera.cx) / grid.camera.fx, (v - grid.camera.cy) / grid.camera.fy
     x, y = z * across.astype(np.float32).take(column), z * down.astype(np.float32).take(row)
-    optical = [part.astype(float) for part in (x, y, z)]
-    xyz = np.empty((3, len(pixels)))
+    xyz = np.empty((3, len(pixel)))
     for turn, offset, out in zip(pose[:3, :3], pose[:3, 3], xyz, strict=True):
         out[:] = offset
-        for share, part in zip(turn, optical, strict=True):
-            out += share * part
+        for share, part in zip(turn, (x, y, z), strict=True):
+            out += share * part  # share is float64, so is the sum
     return xyz.T
 
 
