@@ -135,7 +135,9 @@ def test_drive_gives_the_json_contract(drive_bag: Path, tmp_path: Path) -> None:
     assert all(len(v) == 3 for kind in ('window_error', 'cost_auc') for v in scores[kind].values())
     assert scores['frames'] == 2
     assert scores['excluded_windows'] > 0
-    assert scores['cost_auc']['oracle'][0] > 0.6
+    oracle = [value for value in scores['cost_auc']['oracle'] if value is not None]
+    assert oracle
+    assert max(oracle) > 0.6
     assert scores['supervisor']['labels_per_frame'] > 10
 
 
