@@ -11,10 +11,11 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from perception.commands.train import features, validated  # noqa: E402
-from perception.errors import ConfigError, PerceptionError  # noqa: E402
+from perception.errors import ConfigError, NetworkError, PerceptionError  # noqa: E402
 from perception.pyramid import build_pyramid  # noqa: E402
 from perception.training.autoencoder import train_layer, warm_cosine  # noqa: E402
 from perception.training.dataset import LabeledPyramid, LabeledWorlds, Sample  # noqa: E402
+from perception.training.export import save_checkpoint, untrained  # noqa: E402
 from perception.training.networks import Lagr2008  # noqa: E402
 from perception.training.plots import draw_curves  # noqa: E402
 from perception.training.run import _begin  # noqa: E402
@@ -24,6 +25,7 @@ from perception.training.train import (  # noqa: E402
     WeightedLoss,
     batch_keys,
     collate,
+    first_weights,
     train,
 )
 from perception.training.validate import (  # noqa: E402
@@ -186,6 +188,18 @@ def test_w0_training_leaves_lagr_features_alone(tmp_path: Path) -> None:
     assert not torch.equal(short.classifier.weight, long.classifier.weight)
     history = Run(settings(), tmp_path / '1').history()
     assert {line['layer'] for line in history if 'layer' in line} == {1, 2}
+
+
+def test_start_takes_the_weights_of_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / 'net.pt'
+    before = untrained('lagr2008', seed=9)
+    save_checkpoint(before, path)
+    with pytest.raises(NetworkError, match=r'net\.pt: holds network lagr2008, not default'):
+        first_weights(settings(network='default', start=str(path)))
+    run = Run(settings(network='lagr2008', start=str(path), epochs=1), tmp_path)
+    trained = train(run, tiny_worlds(), tiny_worlds())
+    torch.testing.assert_close(trained.network.c1.weight, before.network.c1.weight)
+    assert all('layer' not in line for line in run.history())
 
 
 def _folders(parent: Path, *names: int) -> tuple[int, ...]:

@@ -57,7 +57,7 @@ def run_features(
                     lambda text: progress.update(task, description=text))
     _finish(run, trained, validation, command)
     draw_curves(run.history(), settings.network, out / 'curves.png')
-    if isinstance(trained.network, Lagr2008):
+    if isinstance(trained.network, Lagr2008) and not settings.start:
         _show_reconstructions(run, trained.network, validation)
     return out / 'trained.pt'
 
@@ -93,12 +93,13 @@ def _finish(run: Run, trained: Trained, validation: LabeledWorlds, command: str)
     trained.scores = {'held_out_worlds': error_summary(judged),
                       'before_calibration': before['window_error'], 'calibration': shift}
     trained.command = command
+    earlier = {'started_from': trained.data} if settings.start else {}
     trained.data = {
         'what': 'rendered by lagr world', 'licence': DATA_LICENCE,
         'seasons': list(TRAINING_SEASONS), 'relief_m': list(RELIEF_M),
         'worlds': settings.worlds, 'frames_a_world': settings.frames,
         'first_seed': settings.first_seed, 'held_out_worlds': settings.validation_worlds,
-        'epochs': settings.epochs, 'seed': settings.seed,
+        'epochs': settings.epochs, 'seed': settings.seed, **earlier,
     }
     save_checkpoint(trained, run.folder / 'trained.pt')
 

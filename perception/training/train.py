@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from perception.errors import NetworkError
 from perception.supervisor import soft_targets
 from perception.training.autoencoder import LayerPair, train_layer, warm_cosine
 from perception.training.dataset import LabeledWorlds, balance
-from perception.training.export import Trained, make_trained
+from perception.training.export import Trained, load_checkpoint, make_trained
 from perception.training.networks import Architecture, FeatureNetwork, Lagr2008
 from perception.training.validate import validate
 from perception.types import UNLABELED
@@ -47,6 +48,7 @@ class TrainSettings(BaseModel):
     batch: int = Field(8, ge=1, le=256, description='Frames a step')
     learning_rate: float = Field(3e-3, gt=0, le=1, description='Largest; warm start, then cosine')
     autoencoder_steps: int = Field(500, ge=1, description='Steps a layer (lagr2008)')
+    start: str = Field('', description='Checkpoint (.pt) to start from; empty = from random')
     seed: int = Field(0, ge=0, description='Of weights, order and augmentation')
     threads: int = Field(1, ge=1, le=64, description='Threads of torch')
     workers: int = Field(1, ge=0, le=64, description='Processes that draw samples')
@@ -148,14 +150,14 @@ def train(
     settings = run.settings
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
-    trained = make_trained(settings.network)
+    trained = first_weights(settings)
     # three in ten less time in the separable convolutions
     trained.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     frames = Frames(training, trained.network, settings.seed)
     trainer = Trainer(run, trained, WeightedLoss(balance(training)),
                       -(-len(training) // settings.batch))
     first = trainer.resume()
-    if isinstance(trained.network, Lagr2008) and first == 0:
+    if isinstance(trained.network, Lagr2008) and first == 0 and not settings.start:
         pretrain(run, trained.network, frames, advance)
     batches = iter(loader(run, frames, range(first, settings.epochs)))
     for epoch in range(first, settings.epochs):
@@ -165,6 +167,17 @@ def train(
         trainer.save(epoch + 1)
         trained.scores = scores
     trained.trained = True
+    return trained
+
+
+def first_weights(settings: TrainSettings) -> Trained:
+    """Random weights, or those of the checkpoint to start from."""
+    if not settings.start:
+        return make_trained(settings.network)
+    trained = load_checkpoint(Path(settings.start))
+    if trained.architecture != settings.network:
+        raise NetworkError(f'{settings.start}: holds network {trained.architecture}, not '
+                           f'{settings.network}; choose another --set start=')
     return trained
 
 
