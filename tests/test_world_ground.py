@@ -119,6 +119,7 @@ def test_things_leave_the_path_free(terrain: Terrain) -> None:
         if len(copies):
             gap = terrain.at(terrain.path_distance, copies.position[:, :2])
             assert gap.min() > CLEARANCE_M[kind] - 0.15
+            assert np.isfinite(copies.position).all()
 
 
 def test_a_seed_gives_one_world_and_another_seed_another(content: Content) -> None:

@@ -21,9 +21,10 @@ THICKET_SHARES = (0.36, 0.08, 0.16, 0.24, 0.09, 0.07)
 THICKET_MEMBERS = (7, 11)
 THICKET_GRASS = (0, 16)
 THICKET_RADIUS_M = (0.9, 2.2)
-FAR_THICKETS = 18
 NEAR_EVERY_M = 10.0
 NEAR_SIDE_M = (4.0, 7.0)
+FAR_EVERY_M = 20.0
+FAR_SIDE_M = 10.0
 SCALES = {'tree': (0.95, 1.6), 'conifer': (0.8, 1.5), 'bush': (0.5, 1.2),
           'rock': (0.34, 0.85), 'log': (0.9, 1.4), 'hay': (0.8, 1.1),
           'tall': (0.4, 1.1), 'tuft': (0.12, 0.235)}
@@ -104,7 +105,7 @@ def _scatter(
 
 
 def _thicket_centres(rng: np.random.Generator, terrain: Terrain, season: Season) -> Float:
-    """Middles of thickets: at even steps beside path and lane, and anywhere far from them."""
+    """Middles of thickets: at even steps beside path and lane, and all over the rest."""
     path = terrain.path
     count = int(len(path) * PATH_STEP_M / NEAR_EVERY_M)
     index = (np.linspace(0, len(path), count, endpoint=False) + rng.integers(0, 5, count))
@@ -112,10 +113,11 @@ def _thicket_centres(rng: np.random.Generator, terrain: Terrain, season: Season)
     side = rng.choice([-1.0, 1.0], count)
     beyond = np.maximum(side * terrain.lane_offset[index], 0) + rng.uniform(*NEAR_SIDE_M, count)
     near = path[index] + (side * beyond)[:, None] * terrain.normal[index]
-    wanted = int(FAR_THICKETS * np.sqrt(season.trees) * rng.uniform(0.8, 1.2))
-    far = _scatter(rng, terrain, np.ones((2, 2)), 3 * wanted)
-    far = far[terrain.at(terrain.path_distance, far) > 11][:wanted]
-    return np.vstack([near, far])
+    pitch = FAR_EVERY_M / season.trees**0.25
+    posts = np.arange(-SIZE_M / 2 + MARGIN_M, SIZE_M / 2 - MARGIN_M, pitch)
+    far = np.stack(np.meshgrid(posts, posts), -1).reshape(-1, 2)
+    far = far + rng.uniform(0.1, 0.9, far.shape) * pitch
+    return np.vstack([near, far[terrain.at(terrain.path_distance, far) > FAR_SIDE_M]])
 
 
 def _thicket_members(
@@ -140,8 +142,9 @@ def _thicket_members(
 
 
 def _is_clear(terrain: Terrain, points: Float, kind: str) -> Mask:
-    """Tell which points leave room on the path and, but for short grass, on the lane."""
-    clear: Mask = terrain.at(terrain.path_distance, points) > CLEARANCE_M[kind]
+    """Tell which points of the world leave room on path and lane (short grass: on the path)."""
+    clear: Mask = np.all(np.abs(points) < SIZE_M / 2 - MARGIN_M, axis=1)
+    clear &= terrain.at(terrain.path_distance, points) > CLEARANCE_M[kind]
     if kind != 'tuft':
         clear &= terrain.at(terrain.lane_distance, points) > CLEARANCE_M[kind] - LANE_SAVING_M
     return clear
