@@ -13,7 +13,7 @@ SKY, GRASS, PATH, MUD, TALL_GRASS, BUSH, TRUNK, CROWN, ROCK, LOG, FENCE, HAY = r
 GROUND_CLASSES = (GRASS, PATH, MUD)
 
 SEASON_NAMES = ('clear', 'autumn', 'haze', 'forest', 'straw', 'frost')
-DEFAULT_RELIEF = 0.3
+DEFAULT_RELIEF = 0.2
 MAX_RELIEF = 6.0
 
 

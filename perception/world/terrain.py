@@ -113,9 +113,9 @@ def _distance_to(path: Float, cells: int) -> Float:
 def _heights(amplitude: float, path: Float, rng: np.random.Generator) -> Float:
     """Long swells and a little roughness, smoother along the path; zero where flat."""
     n = HEIGHT_POSTS
-    # 1-5 cycles over the world: waves longer than 28 m, so that a plane fits what lies near
-    swell = (fractal_noise(n, rng, 3.4, low=1, high=5) - 0.5) * 2
-    rough = (fractal_noise(n, rng, 2.2, low=8, high=50) - 0.5) * 0.16
+    # 1-3 cycles over the world: waves longer than 48 m, so that a plane fits what lies near
+    swell = (fractal_noise(n, rng, 3.4, low=1, high=3) - 0.5) * 2
+    rough = (fractal_noise(n, rng, 2.2, low=8, high=50) - 0.5) * 0.12
     distance = _distance_to(path, n)
     near = np.clip(1.6 - distance / 3.2, 0, 1)
     relief = swell + rough * (1 - 0.7 * near) - 0.06 * np.clip(1 - distance / 1.8, 0, 1)
