@@ -166,9 +166,6 @@ class MapConfig(Section):
         0.2, gt=0.0, le=100.0, description='Weight of one stereo or depth point'
     )
     window_weight: float = Field(1.0, ge=0.0, le=100.0, description='Weight of one window')
-    blocking_probability: float = Field(
-        0.7, gt=0.0, le=1.0, description='Obstacle probability that blocks windows behind it'
-    )
 
     @model_validator(mode='after')
     def _rings_grow(self) -> 'MapConfig':

@@ -17,8 +17,9 @@ from perception.config import Config
 from perception.contrast import ContrastMode, band_strips, gather
 from perception.costmap import rolling_grid
 from perception.errors import GroundPlaneError
-from perception.ground_plane import PlaneTracker, fit_planes
+from perception.ground_plane import fit_planes
 from perception.inference import Network, softmax
+from perception.plane_tracker import PlaneTracker
 from perception.polar_map import PolarMap
 from perception.projection import frame_evidence, odom_from_camera
 from perception.pyramid import Pyramid, build_pyramid, scale_factor

@@ -10,10 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from perception.blocking import place_windows
 from perception.camera import levelled_base_from_camera, transform
 from perception.config import MapConfig, MountConfig
-from perception.footprints import split_windows
 from perception.polar_geometry import Cells
 from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Band, Pyramid, window_grid
 from perception.supervisor import PointLabels
@@ -27,6 +25,7 @@ from perception.types import (
     Frame,
     GroundPlane,
 )
+from perception.window_view import fuse_windows, view_evidence
 
 GROUND_STRIDE = 2  # every second ground point each way: they are plenty
 
@@ -105,26 +104,16 @@ def window_evidence(
     """
     windows = pyramid.windows
     index = np.flatnonzero(windows.valid & (windows.distance <= config.max_radius_m))
-    points = transform(pose, windows.ground_optical.take(index, 0))
-    bearing, distance = _polar(points, pose)
-    extent = row_extent(pyramid).take(index)
+    if not len(index):
+        return Evidence(np.empty((0, 3)), np.empty((0, len(CLASSES)), np.float32))
+    bearing, distance = _polar(transform(pose, windows.ground_optical.take(index, 0)), pose)
     width_rad = COLUMN_STRIDE * _scales(pyramid.bands, pyramid.row_stride).take(index)
-    width_rad /= pyramid.camera.fx
-    parts = split_windows(bearing, distance, extent * pyramid.row_stride, width_rad, config)
-    rows = probabilities.take(index, 0).take(parts.window, 0)
-    placed = place_windows(
-        parts.bearing_rad, parts.distance_m, rows, config,
-        row_extent=extent.take(parts.window),
-        blockers=None if obstacles is None else _polar(obstacles, pose),
+    view = fuse_windows(
+        bearing, distance, probabilities.take(index, 0), config=config,
+        row_extent=row_extent(pyramid).take(index) * pyramid.row_stride,
+        column_rad=width_rad / pyramid.camera.fx,
     )
-    keep = np.flatnonzero(placed.keep)
-    distance, bearing = placed.distance_m.take(keep), parts.bearing_rad.take(keep)
-    xyz = np.stack([pose[0, 3] + distance * np.cos(bearing),
-                    pose[1, 3] + distance * np.sin(bearing),
-                    points[:, 2].take(parts.window.take(keep))])
-    weight = config.window_weight * np.minimum(1.0, config.distance_decay_m / distance)
-    weight *= parts.share.take(keep)
-    return Evidence(xyz.T, (rows.take(keep, 0).T * weight.astype(np.float32)).T)
+    return view_evidence(view, pose[:3, 3], pyramid.plane.height_m, config, obstacles)
 
 
 def _polar(points_odom: Float, pose: Float) -> tuple[Float, Float]:

@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 from scenes import BASELINE_M, CAMERA, FOCAL_BASELINE, plane, plane_grid, stereo_pair, with_wall
 
 from perception.config import MountConfig, PlaneConfig, StereoConfig
-from perception.ground_plane import (
-    PlaneTracker,
-    fit_plane,
-    fit_planes,
-    moved_plane,
-    plane_from_mount,
-    sample_points,
-)
+from perception.ground_plane import fit_plane, fit_planes, sample_points
+from perception.plane_tracker import PlaneTracker, moved_plane, plane_from_mount
 from perception.stereo import depth_grid
 from perception.types import DepthGrid, Frame
 
