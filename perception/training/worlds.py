@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from perception.config import Config
 from perception.errors import WorldError
 from perception.evaluation.truth import TruthFrame
-from perception.ground_plane import PlaneTracker
+from perception.plane_tracker import PlaneTracker
 from perception.stereo import depth_grid
 from perception.types import Camera, Float, GroundPlane, Image
 from perception.world.drive import WorldFrame, drive
