@@ -20,7 +20,7 @@ from perception.world.spec import WorldSpec
 
 TRAINING_SEASONS = ('clear', 'autumn')  # the other four are for tests and never seen here
 FRAME_RATE_HZ = 1.0  # a picture every 1.5-2 m
-RELIEF_M = (0.3, 0.9)
+RELIEF_M = (0.1, 0.6)
 ARRAYS = ('image', 'class_ids', 'obstacle', 'depth', 'plane', 'world_from_camera', 'robot_xy')
 
 
