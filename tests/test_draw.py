@@ -84,7 +84,7 @@ def test_window_index_agrees_with_naive_twin(row_stride):
     assert 0.2 < np.mean(expected >= 0) < 0.99
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.floats(-0.1, 0.25), st.floats(-0.15, 0.15), st.floats(0.9, 2.5))
 def test_window_centres_belong_to_their_own_band(pitch, roll, height):
     pyramid = build_pyramid(make_plane(pitch, roll, height))
@@ -92,7 +92,11 @@ def test_window_centres_belong_to_their_own_band(pitch, roll, height):
     windows = pyramid.windows
     pixel = np.rint(windows.uv).astype(int)
     size = (CAMERA.width, CAMERA.height)
-    inside = np.all((pixel >= 0) & (pixel < size), axis=1)
+    # a centre rounded to a whole pixel may leave the outermost tiles of its band
+    last = np.array([(band.rows - 1, band.columns - 1) for band in pyramid.bands])[windows.band]
+    inner = (windows.row > 0) & (windows.row < last[:, 0])
+    inner &= (windows.column > 0) & (windows.column < last[:, 1])
+    inside = inner & np.all((pixel >= 0) & (pixel < size), axis=1)
     chosen = index[pixel[inside, 1], pixel[inside, 0]]
     assert (chosen >= 0).all()
     own = windows.band[chosen] == windows.band[inside]
