@@ -165,7 +165,9 @@ class MapConfig(Section):
     point_weight: float = Field(
         0.2, gt=0.0, le=100.0, description='Weight of one stereo or depth point'
     )
-    window_weight: float = Field(1.0, ge=0.0, le=100.0, description='Weight of one window')
+    window_weight: float = Field(
+        2.0, ge=0.0, le=100.0, description='Weight of one bin (bearing, distance) of windows'
+    )
 
     @model_validator(mode='after')
     def _rings_grow(self) -> 'MapConfig':

@@ -12,7 +12,6 @@ from perception.errors import CalibrationError, ImageError
 from perception.types import Camera, DepthGrid, Float, Frame, Image, Mask
 
 MIN_TEXTURE, MIN_SHARE, MAX_STEP_PX, MAX_RANGE_PX = 2.0, 0.8, 0.75, 1.5
-ROW_STRIDE = 3  # the row error is one number: every third row and column tells it
 DEPTH_BASELINE_M = 0.12  # gives a depth camera disparities of the usual size
 
 
@@ -157,21 +156,39 @@ def _align_windows(
     left: Image, warped: Float, smooth: Mask, size: tuple[int, int]
 ) -> tuple[Float, float]:
     """Disparity step of each window (h, w) [px], and the row error [px] common to all."""
-    detail = [image - cv2.boxFilter(image, -1, size)
-              for image in (left.astype(np.float32), warped)]
-    across, down = (cv2.Sobel(detail[0] + detail[1], -1, dx, 1 - dx, ksize=1, scale=0.25)
-                    for dx in (1, 0))
-    error = detail[0] - detail[1]
-    xx, xe, xy = (cv2.boxFilter(across * other, -1, size) for other in (across, error, down))
+    error = left - warped
+    error -= cv2.boxFilter(error, -1, size)
+    both = left + warped
+    across, down = (cv2.Sobel(both, -1, dx, 1 - dx, ksize=1, scale=0.25) for dx in (1, 0))
+    row_error = _row_error(across, down, error, smooth, size)
+    error += np.float32(row_error) * down
+    mismatch = cv2.boxFilter(across * error, -1, size)
+    texture = cv2.boxFilter(np.square(across), -1, size)
+    return np.asarray(-mismatch / np.maximum(texture, MIN_TEXTURE), np.float32), row_error
+
+
+def _row_error(
+    across: Float, down: Float, error: Float, smooth: Mask, size: tuple[int, int]
+) -> float:
+    """One vertical shift [px] for all smooth blocks, each with a horizontal shift of its own."""
+    blocks = (smooth.shape[1] // size[0], smooth.shape[0] // size[1])
+    if min(blocks) < 1:
+        return 0.0
+    crop = (slice(0, blocks[1] * size[1]), slice(0, blocks[0] * size[0]))
+
+    def mean(values: Float) -> Float:
+        reduced = cv2.resize(values[crop], blocks, interpolation=cv2.INTER_AREA)
+        return np.asarray(reduced, np.float32)
+
+    used = mean(smooth.astype(np.float32)) > MIN_SHARE
+    xx, xy, yy, xe, ye = (
+        mean(one * other)[used] for one, other in
+        ((across, across), (across, down), (down, down), (across, error), (down, error)))
     xx = np.maximum(xx, MIN_TEXTURE)
-    sparse = (slice(None, None, ROW_STRIDE),) * 2
-    used = smooth[sparse]
-    yy, ye = (cv2.boxFilter(down * other, -1, size)[sparse][used] for other in (down, error))
-    xx_, xe_, xy_ = (values[sparse][used] for values in (xx, xe, xy))
-    own = float((yy - xy_ * xy_ / xx_).sum())
-    row_error = -float((ye - xy_ * xe_ / xx_).sum()) / own if own > MIN_TEXTURE else 0.0
-    row_error = float(np.clip(row_error, -1, 1))
-    return -(xe + np.float32(row_error) * xy) / xx, row_error
+    own = float((yy - xy * xy / xx).sum())
+    if own <= MIN_TEXTURE:
+        return 0.0
+    return float(np.clip(-float((ye - xy * xe / xx).sum()) / own, -1, 1))
 
 
 def _tilt_shift(disparity: Float, row_error: float, camera: Camera) -> Float:

@@ -22,13 +22,14 @@ from perception.footprints import split_windows
 from perception.polar_map import neighbour_sum
 from perception.types import CLASSES, FOOTLINE, OBSTACLE, SUPER_GROUND, Evidence, Float, Mask
 
-NEAREST_M, DISTANCE_STEP = 2.0, 0.03  # first distance bin, and the growth from bin to bin
+NEAREST_M, DISTANCE_STEP = 2.0, 0.04  # first distance bin, and the growth from bin to bin
+BEARING_CELLS = 1.0  # width of a bearing bin in planning cells
 FINENESS = 3.0  # weight of a window = row extent to this power, inverted
 MIN_WEIGHT = 1e-6  # of the heaviest cell: below, a cell is unseen
 BLOCKING, FOOT, SURE_GROUND = 0.5, 0.6, 0.5  # least probabilities to block, to stand, to be seen
 FOOT_WEIGHT = 0.5
 VAGUE = 0.33  # a row that spans more of its distance sees an obstacle, but not where it stands
-FOOT_BINS, BESIDE = 14, 4  # distance bins of a foot; bearing bins where it is the same obstacle
+FOOT_BINS, BESIDE = 10, 2  # distance bins of a foot; bearing bins where it is the same obstacle
 BEHIND_POINTS = 1.05  # a depth point hides what lies farther than this times its distance
 MIN_POINTS = 3  # depth points in a bearing bin that make an obstacle
 
@@ -72,7 +73,7 @@ def fuse_windows(
         Weighted mean over the windows of each bin and its neighbours.
     """
     parts = split_windows(bearing_rad, distance_m, row_extent, column_rad, config)
-    step = np.pi / config.angular_cells  # half a planning cell
+    step = BEARING_CELLS * 2 * np.pi / config.angular_cells
     turn = np.remainder(parts.bearing_rad - bearing_rad[0] + np.pi, 2 * np.pi)
     column = (turn / step).astype(np.int32)
     first = column.min()
@@ -126,7 +127,8 @@ def view_evidence(
     """
     blocks = view.known & (view.probabilities[FOOTLINE:].sum(0) >= BLOCKING)
     hidden = np.logical_or.accumulate(blocks, axis=1)
-    hidden &= view.probabilities[SUPER_GROUND] <= SURE_GROUND
+    # sure ground beside a thin obstacle would spread into its shadow: its neighbours must agree
+    hidden &= minimum_filter1d(view.probabilities[SUPER_GROUND], 3, axis=0) <= SURE_GROUND
     if points_odom is not None:
         hidden |= _shadows(view, points_odom - camera_odom, height_m)
     ground = np.nonzero(view.known & ~blocks & ~hidden)

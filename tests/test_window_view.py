@@ -135,5 +135,5 @@ def test_weights_fall_with_distance():
                         column_rad=here + 0.01, config=CONFIG)
     evidence = view_evidence(view, np.zeros(3), 1.0, CONFIG)
     distance = np.hypot(*evidence.points_odom[:, :2].T)
-    expected = np.minimum(1, CONFIG.distance_decay_m / distance)
+    expected = CONFIG.window_weight * np.minimum(1, CONFIG.distance_decay_m / distance)
     np.testing.assert_allclose(evidence.histogram.sum(1), expected, rtol=1e-5)
