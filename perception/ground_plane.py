@@ -15,7 +15,7 @@ from perception.config import PlaneConfig
 from perception.types import Camera, DepthGrid, Float, GroundPlane, Mask
 
 ANGLE_BINS, HEIGHT_BINS = 49, 32
-HOUGH_POINTS, FIT_POINTS = 400, 6000
+HOUGH_POINTS, FIT_POINTS = 400, 3000
 WIDE_BANDS = (4.0, 2.0)  # multiples of the first inlier band, from a coarse start inwards
 HEIGHT_SLACK_M = 0.25  # Hough search about a known camera height
 MAX_TILT_BETWEEN_PLANES = 0.26  # further planes are near-parallel to the first [rad]

@@ -120,7 +120,7 @@ class WindowGrid:
     column: NDArray[np.int64]
     slices: tuple[slice, ...]
 
-    @property
+    @cached_property
     def centre(self) -> Float:
         """Window centres in band pixels (x, y), (N, 2) float64."""
         return np.stack([COLUMN_STRIDE * self.column + WINDOW_COLUMNS // 2,
@@ -268,6 +268,9 @@ def _outside(pyramid: Pyramid) -> Float:
     for position, band in enumerate(pyramid.bands):
         size = (band.height, band.width)
         mask = inside_mask(pyramid.image_from_band[position], size, pyramid.camera)
+        if mask.all():
+            share[pyramid.grid.slices[position]] = 0
+            continue
         box = cv2.boxFilter(mask, cv2.CV_32F, (WINDOW_COLUMNS, WINDOW_ROWS))
         share[pyramid.grid.slices[position]] = 1 - at_centres(box, band, pyramid.row_stride) / 255
     return share

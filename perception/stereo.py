@@ -205,7 +205,7 @@ def _along_rows(image: Image, disparity: Float) -> Float:
     u = np.arange(w, dtype=np.float32) - disparity
     v = np.broadcast_to(np.arange(h, dtype=np.float32)[:, None], (h, w))
     return np.asarray(cv2.remap(image.astype(np.float32), u, np.ascontiguousarray(v),
-                                cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.float32)
+                                cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _is_smooth(disparity: Float, valid: Mask, size: tuple[int, int]) -> Mask:

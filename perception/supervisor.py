@@ -34,7 +34,7 @@ from perception.types import (
     Mask,
 )
 
-HEIGHT_BIN_M, LOWEST_M, HIGHEST_M = 0.05, -2.0, 2.5
+HEIGHT_BIN_M, LOWEST_M, HIGHEST_M = 0.05, -1.5, 1.5
 MATCH_NOISE_PX = 0.35
 NOISE_BIAS = 1.3  # a 15th percentile, and the lowest of nine, in standard deviations
 FOOT_RUN = 6  # obstacle points above each other that make a foot
