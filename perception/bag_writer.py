@@ -202,9 +202,9 @@ def _make_room(path: Path, overwrite: bool) -> None:
         return
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     names = [file.name for file in files]
-    is_bag = 'metadata.yaml' in names and all(
-        file.name == 'metadata.yaml' or file.suffix == '.mcap' for file in files
-    )
+    # a recording that was killed has its own mcap but no metadata.yaml: it may be replaced too
+    known = 'metadata.yaml' in names or names == [f'{path.name}.mcap']
+    is_bag = known and all(name == 'metadata.yaml' or name.endswith('.mcap') for name in names)
     if not path.is_dir() or (files and not is_bag):
         raise BagError(f'{path}: exists and is no mcap bag; choose another folder or remove it')
     if files and not overwrite:

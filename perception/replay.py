@@ -18,7 +18,7 @@ from perception.bag import BagSource, open_bag
 from perception.bag_writer import BagWriter
 from perception.config import Config, config_hash
 from perception.draw import label_images, overlay, window_index
-from perception.errors import PerceptionError
+from perception.errors import BagError, PerceptionError
 from perception.evaluation.true_map import read_true_map
 from perception.inference import load_network
 from perception.pipeline import Pipeline, Result, percentiles
@@ -143,11 +143,13 @@ def replay(
         Bad bag, calibration, network or configuration. What was done until an error or an
         interruption is written all the same.
     """
+    outputs = Outputs(out)
+    if bag.resolve() in (outputs.bag.resolve(), *outputs.bag.resolve().glob('*')):
+        raise BagError(f'{bag}: is where the output bag goes; choose another folder with --out')
     network = load_network(config.network.name, config.network.engine, config.network.threads)
     with ExitStack() as stack:
         source = stack.enter_context(open_bag(bag, config))
         on_found(source.found.lines())
-        outputs = Outputs(out)
         out.mkdir(parents=True, exist_ok=True)
         metrics = Metrics(config, network.engine, network.spec.name)
         report = ReportData(str(bag), source.found.lines())

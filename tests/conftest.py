@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--update-golden: write the recorded results of a replay anew."""
+    parser.addoption('--update-golden', action='store_true', help='rewrite tests/golden')
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Every test starts from the same random state."""

@@ -114,3 +114,14 @@ def old_sqlite(source: Path, target: Path, extra: dict[str, str]) -> Path:
     database.commit()
     database.close()
     return target
+
+
+def copy_without(source: Path, target: Path, prefix: str) -> None:
+    """Copy an mcap bag without the topics that begin with a prefix."""
+    with Reader(source) as reader, Writer(
+            target, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        kept = {c.id: writer.add_connection(c.topic, c.msgtype, typestore=encode.typestore())
+                for c in reader.connections if not c.topic.startswith(prefix)}
+        for connection, stamp_ns, data in reader.messages():
+            if connection.id in kept:
+                writer.write(kept[connection.id], stamp_ns, data)

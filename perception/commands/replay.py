@@ -47,7 +47,8 @@ def replay_with_progress(
         task = progress.add_task('replay', total=None)
         return run(
             bag, out, config, max_frames=max_frames,
-            on_found=lambda lines: console.print('\n'.join(lines), markup=False, highlight=False),
+            on_found=lambda lines: console.print(
+                '\n'.join(lines), markup=False, highlight=False, soft_wrap=True),
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
 

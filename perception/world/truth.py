@@ -73,10 +73,9 @@ def obstacle_grid(content: Content) -> Costmap:
     cells = round(SIZE_M / CELL_M)
     data = np.zeros((cells, cells), np.int8)
     for thing in content.things:
-        if thing.kind not in ('tuft', 'far_tree'):
-            for part in thing.parts:
-                if part.near_m == 0:
-                    _mark(data, content, thing, part)
+        solid = thing.kind not in ('tuft', 'far_tree')
+        for part in (part for part in thing.parts if solid and part.near_m == 0):
+            _mark(data, content, thing, part)
     return Costmap(data, CELL_M, (-SIZE_M / 2, -SIZE_M / 2), 0, frame_id='world')
 
 

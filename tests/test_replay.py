@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped drive through the whole chain: files, contracts, and a recorded result."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import Reader
+
+from perception.config import Config, config_hash, load_config
+from perception.errors import BagError
+from perception.replay import replay
+from perception.types import CLASSES
+
+FRAMES = 6
+GOLDEN = Path(__file__).parent / 'golden' / 'demo.json'
+# what a change of the arithmetic (OpenCV 4 or 5, another processor) may move
+TOLERANCE = {'height_m': 0.01, 'pitch_rad': 0.003, 'roll_rad': 0.003}
+
+
+@pytest.fixture(scope='module')
+def demo(repository):
+    return repository / 'bags' / 'demo'
+
+
+@pytest.fixture(scope='module')
+def run(demo, tmp_path_factory):
+    out = tmp_path_factory.mktemp('replay')
+    lines = []
+    summary = replay(demo, out, Config(), max_frames=FRAMES, on_found=lines.extend)
+    return out, summary, lines
+
+
+def test_metrics_keep_the_contract(run):
+    out, summary, _ = run
+    metrics = json.loads((out / 'metrics.json').read_text())
+    assert metrics == json.loads(json.dumps(summary))
+    assert metrics['frames'] == metrics['frames_with_plane'] == FRAMES
+    assert set(metrics['labels']) == set(CLASSES)
+    assert sum(metrics['labels'].values()) == pytest.approx(1)
+    assert all(set(stage) == {'p50', 'p99'} for stage in metrics['stage_ms'].values())
+    assert {'stereo', 'plane', 'preprocess', 'network', 'map'} <= set(metrics['stage_ms'])
+    assert metrics['total_ms']['p50'] > 0
+    assert metrics['config_hash'] == config_hash(Config())
+    assert metrics['engine'] == 'onnxruntime'
+    assert metrics['versions']['rosbags']
+
+
+def test_output_bag_has_the_topics_of_the_nodes(run, demo):
+    out, _, _ = run
+    with Reader(out / 'replay') as reader, Reader(demo) as source:
+        types = {c.topic: c.msgtype for c in reader.connections}
+        counts = {c.topic: c.msgcount for c in reader.connections}
+        stamps = {t for c, t, _ in reader.messages() if c.topic == '/costmap'}
+        inputs = {t for c, t, _ in source.messages() if 'left/image' in c.topic}
+    assert types['/traversability/image'] == 'sensor_msgs/msg/Image'
+    assert types['/traversability/confidence'] == 'sensor_msgs/msg/Image'
+    assert types['/traversability/points'] == 'sensor_msgs/msg/PointCloud2'
+    assert types['/ground_plane'] == 'geometry_msgs/msg/PoseStamped'
+    assert types['/costmap'] == 'nav_msgs/msg/OccupancyGrid'
+    assert set(counts.values()) == {FRAMES}
+    assert stamps <= inputs  # every result carries the stamp of its image
+
+
+def test_report_is_one_file_and_what_was_found_is_told(run):
+    out, _, lines = run
+    page = (out / 'report.html').read_text()
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+    assert page.count('data:image') > 5
+    assert any('stereo pair' in line for line in lines)
+
+
+def test_recorded_result(run, request):
+    _, summary, _ = run
+    values = {name: summary['plane'][name] for name in TOLERANCE}
+    if request.config.getoption('--update-golden'):
+        GOLDEN.write_text(json.dumps(values, indent=2) + '\n')
+    golden = json.loads(GOLDEN.read_text())
+    assert values.keys() == golden.keys()
+    for name, value in values.items():
+        assert value == pytest.approx(golden[name], abs=TOLERANCE[name]), name
+
+
+def test_an_error_half_way_keeps_what_was_done(demo, tmp_path):
+    class StopError(KeyboardInterrupt):
+        pass
+
+    def stop(done, total):
+        if done == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        replay(demo, tmp_path, Config(), on_progress=stop)
+    assert json.loads((tmp_path / 'metrics.json').read_text())['frames'] == 3
+    assert 'stopped by the user' in (tmp_path / 'report.html').read_text()
+    with Reader(tmp_path / 'replay') as reader:
+        assert {c.msgcount for c in reader.connections} == {3}
+
+
+def test_replay_twice_into_the_same_folder_but_never_over_its_input(demo, tmp_path):
+    for _ in range(2):
+        replay(demo, tmp_path, Config(), max_frames=1)
+    with pytest.raises(BagError, match='choose another folder with --out'):
+        replay(tmp_path / 'replay', tmp_path, Config())
+    (tmp_path / 'replay' / 'metadata.yaml').unlink()  # as after a kill
+    assert replay(demo, tmp_path, Config(), max_frames=1)['frames'] == 1
+
+
+def test_truncated_bag_is_refused_with_the_repair_command(demo, tmp_path):
+    broken = tmp_path / 'broken'
+    shutil.copytree(demo, broken)
+    mcap = next(broken.glob('*.mcap'))
+    mcap.write_bytes(mcap.read_bytes()[:200_000])
+    with pytest.raises(BagError, match='mcap recover'):
+        replay(broken, tmp_path / 'out', Config())
+    assert not (tmp_path / 'out').exists()
+
+
+def test_the_dense_preset_runs(demo, tmp_path):
+    config = load_config(None, ['pyramid.preset=bands24'])
+    summary = replay(demo, tmp_path, config, max_frames=1)
+    assert summary['frames_with_plane'] == 1
+    assert np.isfinite(summary['total_ms']['p50'])
+
+
+def test_the_replay_does_not_depend_on_truth(demo, tmp_path, run):
+    """A copy of the drive without any /truth topic gives the same planes and labels."""
+    from drives import copy_without
+
+    bare = tmp_path / 'bare'
+    copy_without(demo, bare, '/truth')
+    summary = replay(bare, tmp_path / 'out', Config(), max_frames=FRAMES)
+    for key in ('plane', 'labels', 'frames_with_plane'):
+        assert summary[key] == run[1][key]
