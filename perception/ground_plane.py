@@ -138,8 +138,10 @@ def refit(
         IROS08-DBN "PCA robust refit"; axes scaled by their spread (algorithms.md A1).
     """
     plane, flatness = start, np.inf
-    for band in bands_px:
-        spread = samples.spread(plane, config)
+    for index, band in enumerate(bands_px):
+        # the last fit trusts what is even; whether it is ground, uneven points may say too
+        last = index == len(bands_px) - 1
+        spread = np.ones(len(samples.u)) if last else samples.spread(plane, config)
         chosen = np.abs(samples.residual(plane)) < band * spread
         near = samples.take(chosen)
         solution = _pca(near, 1 / spread[chosen] ** 2) if len(near.u) >= 10 else None
