@@ -16,7 +16,9 @@ HEAD = """# Real images
 
 Made by `PERCEPTION_DATA=DIR python docs/real_images.py` (one to two minutes). Each folder becomes
 a temporary rosbag2 and goes through the reader and pipeline of `lagr replay`; the network has
-seen rendered worlds only, never a real image. Nothing was tuned on these images.
+seen rendered worlds only, never a real image. Nothing was trained on
+these images; one choice was made with a look at them: to leave the classifier of `default`
+uncalibrated (its model card says why).
 
 {networks}
 

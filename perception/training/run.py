@@ -85,10 +85,11 @@ def _labeled(
 
 
 def _finish(run: Run, trained: Trained, validation: LabeledWorlds, command: str) -> None:
-    """Calibrate and score on all held-out frames; write the checkpoint with its provenance."""
+    """Score on all held-out frames; write the checkpoint with its provenance."""
     settings = run.settings
     judged = judge(trained.network, trained.classifier, validation)
-    before, shift = error_summary(judged), calibrate(trained.classifier, judged)
+    before = error_summary(judged)
+    shift = calibrate(trained.classifier, judged) if settings.calibrate else 0.0
     judged = replace(judged, log_odds=judged.log_odds + np.float32(shift))
     trained.scores = {'held_out_worlds': error_summary(judged),
                       'before_calibration': before['window_error'], 'calibration': shift}

@@ -49,6 +49,9 @@ class TrainSettings(BaseModel):
     learning_rate: float = Field(3e-3, gt=0, le=1, description='Largest; warm start, then cosine')
     autoencoder_steps: int = Field(500, ge=1, description='Steps a layer (lagr2008)')
     start: str = Field('', description='Checkpoint (.pt) to start from; empty = from random')
+    calibrate: bool = Field(
+        False, description='Shift W0 to the smallest error on the held-out worlds'
+    )
     seed: int = Field(0, ge=0, description='Of weights, order and augmentation')
     threads: int = Field(1, ge=1, le=64, description='Threads of torch')
     workers: int = Field(1, ge=0, le=64, description='Processes that draw samples')
