@@ -9,6 +9,7 @@ MODES = {
     'stereo_only': 'stereo only', 'oracle': 'oracle',
 }
 LEFT_OUT_OF_AUC = 'frost'
+GOOD_ORACLE = 0.9
 RANGES = ('5-12 m', '12-30 m', '30-60 m')
 COMMAND = 'python benchmarks/traversability.py'
 
@@ -30,7 +31,7 @@ Definitions of window error, cost AUC and truth: the docstrings of `perception/e
 
 def report(result: dict[str, Any]) -> str:
     """Whole page as Markdown."""
-    parts = [HEADER, '## Worlds', worlds_table(result)]
+    parts = [HEADER, '## Aims', aims_table(result), '## Worlds', worlds_table(result)]
     for name, scores in result['networks'].items():
         parts += [f'## Network `{name}`', '### Window error [%], mean over worlds',
                   error_table(list(scores.values())),
@@ -42,6 +43,36 @@ def report(result: dict[str, Any]) -> str:
     first = next(iter(result['networks'].values()))
     parts += ['## Supervisor', supervisor_table(first)]
     return '\n\n'.join(part.strip() for part in parts) + '\n'
+
+
+def aims_table(result: dict[str, Any]) -> str:
+    """The aims of the project beside what the first network reaches."""
+    name, scores = next(iter(result['networks'].items()))
+    every = list(scores.values())
+    warm = [s for season, s in scores.items() if season != LEFT_OUT_OF_AUC]
+    better = [_difference(every, 'window_error', ('colour', 'w0'), k) for k in range(len(RANGES))]
+    behind = [_difference(warm, 'cost_auc', ('oracle', 'w0'), k) for k in range(len(RANGES))]
+    good = sum(all(v is not None and v >= GOOD_ORACLE for v in s['cost_auc']['oracle'][:2])
+               for s in every)
+    wrong = [s['supervisor']['wrong'] for s in every]
+    rows = [
+        [f'window error of `{name}` below that of colour, 12-30 m', '>= 5 points',
+         f'{_number(better[1], 100, 1)} points'],
+        [f'cost AUC of `{name}` behind the oracle, {" / ".join(RANGES)}', '<= 0.03',
+         ' / '.join(_number(value, 1, 3) for value in behind)],
+        [f'worlds with an oracle AUC >= {GOOD_ORACLE} to 30 m', '>= 3', f'{good} of {len(every)}'],
+        ['labels of the supervisor wrong, mean (worst world)', '<= 4 %',
+         f'{_number(sum(wrong) / len(wrong), 100, 1)} % ({_number(max(wrong), 100, 1)} %)'],
+    ]
+    return _table(['aim', 'wanted', 'reached'], rows)
+
+
+def _difference(
+    scores: list[Scores], kind: str, modes: tuple[str, str], index: int
+) -> float | None:
+    """Mean of the first mode less that of the second."""
+    first, second = (mean(scores, kind, mode, index) for mode in modes)
+    return None if first is None or second is None else first - second
 
 
 def mean(scores: list[Scores], kind: str, mode: str, index: int) -> float | None:
