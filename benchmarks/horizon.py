@@ -51,24 +51,25 @@ def gravity_plane(frame: WorldFrame) -> GroundPlane:
                                    camera.fx * frame.frame.baseline_m)
 
 
-def border_error(found: GroundPlane, truth: GroundPlane) -> float:
-    """Larger of the two row errors of the horizon at the image borders [px]."""
-    u = np.array([0.0, found.camera.width - 1])
-    return float(np.abs(found.row(u) - truth.row(u)).max())
+def row_errors(found: GroundPlane, truth: GroundPlane) -> tuple[float, float]:
+    """Row error of the horizon at the middle column, and the larger one at the borders [px]."""
+    u = np.array([0.0, (found.camera.width - 1) / 2, found.camera.width - 1])
+    error = np.abs(found.row(u) - truth.row(u))
+    return float(error[1]), float(max(error[0], error[2]))
 
 
-def errors(spec: WorldSpec, config: Config) -> Iterator[tuple[float, float]]:
-    """(against rendered depth, against gravity) of each frame; NaN where it does not apply."""
+def errors(spec: WorldSpec, config: Config) -> Iterator[tuple[float, float, float, float]]:
+    """Middle and border, against rendered depth and against gravity; NaN where not known."""
     for frame in drive(spec, 20.0, 0.5):
         grid = depth_grid(frame.frame, config.stereo)
         assert grid is not None
         found, truth = fitted(frame, grid, config), fitted(
             frame, rendered_grid(frame, grid), config)
         if found is None or found.source == 'calibration' or truth is None:
-            yield np.nan, np.nan
+            yield np.nan, np.nan, np.nan, np.nan
             continue
-        gravity = border_error(found.plane, gravity_plane(frame)) if spec.flat else np.nan
-        yield border_error(found.plane, truth.plane), gravity
+        gravity = row_errors(found.plane, gravity_plane(frame)) if spec.flat else (np.nan, np.nan)
+        yield *row_errors(found.plane, truth.plane), *gravity
 
 
 def spread(values: Float) -> dict[str, float] | None:
@@ -86,8 +87,10 @@ def main() -> None:
     rows, config = [], Config()
     for spec in track(WORLDS, description='worlds'):
         table = np.array(list(errors(spec, config)))
+        places = dict(zip(('rendered_middle_px', 'rendered_borders_px', 'gravity_middle_px',
+                           'gravity_borders_px'), map(spread, table.T), strict=True))
         rows.append({'seed': spec.seed, 'season': spec.season, 'relief_m': spec.amplitude_m,
-                     'rendered_px': spread(table[:, 0]), 'gravity_px': spread(table[:, 1])})
+                     **places})
         print(rows[-1])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({'worlds': rows}, indent=1) + '\n')

@@ -53,7 +53,7 @@ class StereoConfig(Section):
     left_right_px: int = Field(1, ge=-1, le=8, description='Left-right check; -1 = off')
     speckle_px: int = Field(50, ge=0, le=1000, description='Largest speckle removed [pixels]')
     refine_px: int = Field(
-        9, ge=0, le=31, description='Window of the sub-pixel refinement, odd; 0 = off'
+        13, ge=0, le=31, description='Window of the sub-pixel refinement, odd; 0 = off'
     )
     prefilter_cap: int = Field(
         31, ge=1, le=63, description='Pre-filter cap: clips the gradient before matching'
