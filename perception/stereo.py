@@ -12,6 +12,7 @@ from perception.errors import CalibrationError, ImageError
 from perception.types import Camera, DepthGrid, Float, Frame, Image, Mask
 
 MIN_TEXTURE, MIN_SHARE, MAX_STEP_PX, MAX_RANGE_PX = 2.0, 0.8, 0.75, 1.5
+NEAR_PX, NEAR_SHARE = 1.0, 0.1  # a row is near where a tenth of it has this disparity
 DEPTH_BASELINE_M = 0.12  # gives a depth camera disparities of the usual size
 
 
@@ -98,16 +99,26 @@ def match(
     disparity = raw.astype(np.float32) * np.float32(1 / 16)
     disparity[raw <= 0] = np.nan
     if config.refine_px:
-        disparity = refine_subpixel(left, right, disparity, config.refine_px,
-                                    camera and _reduced(camera, config.scale))
+        below = slice(_first_near_row(disparity, config.refine_px), None)
+        disparity[below] = refine_subpixel(
+            left[below], right[below], disparity[below], config.refine_px,
+            camera and _reduced(camera, config.scale, below.start))
     return np.asarray(disparity * np.float32(config.scale), np.float32)
 
 
-def _reduced(camera: Camera, scale: int) -> Camera:
-    """Intrinsics of the image reduced ``scale`` times by area."""
+def _first_near_row(disparity: Float, window_px: int) -> int:
+    """Row from which on things are near enough to gain by refinement, less one window."""
+    near = np.count_nonzero(disparity >= NEAR_PX, axis=1)
+    rows = np.flatnonzero(near > NEAR_SHARE * disparity.shape[1])
+    return max(int(rows[0]) - window_px, 0) if len(rows) else 0
+
+
+def _reduced(camera: Camera, scale: int, top: int) -> Camera:
+    """Intrinsics of the image reduced ``scale`` times by area, without its first rows."""
     shift = (scale - 1) / 2
-    return Camera(camera.width // scale, camera.height // scale, camera.fx / scale,
-                  camera.fy / scale, (camera.cx - shift) / scale, (camera.cy - shift) / scale)
+    return Camera(camera.width // scale, camera.height // scale - top, camera.fx / scale,
+                  camera.fy / scale, (camera.cx - shift) / scale,
+                  (camera.cy - shift) / scale - top)
 
 
 def refine_subpixel(
