@@ -14,12 +14,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from traversability_tables import report
 
 from perception.config import Config, config_hash
 from perception.evaluation.colour import WEIGHTS, colour_features
 from perception.evaluation.run import evaluate_bag
+from perception.evaluation.scores import RANGES_M
 from perception.evaluation.softmax import fit_softmax, load_softmax, save_softmax
 from perception.evaluation.traversability import (
     Baselines,
@@ -27,7 +29,7 @@ from perception.evaluation.traversability import (
     network_features,
     truth_labels,
 )
-from perception.evaluation.truth import TruthFrame
+from perception.evaluation.truth import TruthFrame, WindowTruth, window_truth
 from perception.inference import load_network
 from perception.pipeline import Pipeline
 from perception.types import UNLABELED, Float, Image
@@ -41,7 +43,7 @@ TEST_WORLDS = (('haze', 9001), ('forest', 9002), ('straw', 9003), ('frost', 9004
 FIT_SEEDS = tuple(range(1000, 1010))
 FIT_SEASONS = ('clear', 'autumn')
 FIT_SECONDS, FIT_RATE_HZ = 8.0, 1.0
-FIT_WINDOWS = 60  # of each class and frame
+FIT_WINDOWS = 100  # of each family, range and frame
 MARKDOWN = Path('docs/traversability.md')
 
 
@@ -107,7 +109,7 @@ def fit_baselines(name: str, renew_colour: bool, progress: Progress) -> Baseline
 
 
 def _sample(pipeline: Pipeline, taken: WorldFrame) -> tuple[Float, Float, Image]:
-    """Features, histograms and labels of some windows of a frame, as many of each class."""
+    """Features, histograms and labels of some windows of a frame, as many of each group."""
     frame, camera_pose = taken.frame, taken.frame.base_from_camera
     pyramid = pipeline.process(frame).pyramid
     assert pyramid is not None
@@ -116,12 +118,18 @@ def _sample(pipeline: Pipeline, taken: WorldFrame) -> tuple[Float, Float, Image]
                        taken.world_from_base @ camera_pose, taken.world_from_base[:2, 3])
     label = truth_labels(truth, pyramid, pipeline.config).label
     rng = np.random.default_rng(frame.stamp_ns % 2**32)
-    chosen = np.concatenate([
-        rng.permutation(np.flatnonzero(label == k))[:FIT_WINDOWS]
-        for k in np.unique(label[label != UNLABELED])
-    ])
+    chosen = np.concatenate([rng.permutation(group)[:FIT_WINDOWS]
+                             for group in _groups(window_truth(truth, pyramid), label)])
     return (network_features(pipeline, frame, pyramid)[chosen],
             colour_features(frame.image, pyramid)[chosen], label[chosen])
+
+
+def _groups(window: WindowTruth, label: Image) -> list[NDArray[np.intp]]:
+    """Labelled windows of a decided truth, by family and range: what the error counts."""
+    usable = window.decided & (label != UNLABELED)
+    return [np.flatnonzero(usable & (window.obstacle == standing) & (window.range_m >= low)
+                           & (window.range_m < high))
+            for standing in (False, True) for low, high in RANGES_M]
 
 
 def evaluate_worlds(

@@ -24,8 +24,9 @@ Definitions of window error, cost AUC and truth: the docstrings of `perception/e
   modes contain the stereo evidence within 12 m. Cells without evidence score 0.5 and stay in.
   *Oracle* = rendered truth as window labels through the same projection, blocking and map.
 * *Colour* = softmax on a 31-bin colour histogram of each window; *colour + network features* =
-  one softmax on both; both are fitted on rendered truth of clear and autumn worlds. A dash stands
-  where a range holds fewer than 50 truth items of a class.
+  one softmax on both; both are fitted on rendered truth of ten clear and autumn worlds, as many
+  ground as obstacle windows of each range. A dash stands where a range holds fewer than 50 truth
+  items of a class.
 """
 
 

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from perception.errors import NetworkError
-from perception.types import CLASSES, Float
+from perception.types import CLASSES, FOOTLINE, Float
 
 DECAY = 1e-4
 ITERATIONS = 150
-CLASS_SHARES = np.array([3, 3, 2, 2, 2]) / 12  # of the loss: ground classes half, obstacles half
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Softmax:
 
 def fit_softmax(features: Float, label: NDArray[np.uint8], decay: float = DECAY) -> Softmax:
     """
-    Fit by L-BFGS, ground and obstacle classes with the same total weight.
+    Fit by L-BFGS, the ground classes together with the same weight as the obstacle classes.
 
     Parameters
     ----------
@@ -43,8 +42,8 @@ def fit_softmax(features: Float, label: NDArray[np.uint8], decay: float = DECAY)
     """
     mean, spread = features.mean(0), features.std(0) + 1e-6
     inputs = np.column_stack([(features - mean) / spread, np.ones(len(features))])
-    count = np.bincount(label, minlength=len(CLASSES))
-    weight = (CLASS_SHARES / np.maximum(count, 1))[label]
+    family = (label >= FOOTLINE).astype(np.int64)
+    weight = (0.5 / np.maximum(np.bincount(family, minlength=2), 1))[family]
 
     def loss(flat: Float) -> tuple[float, Float]:
         table = flat.reshape(len(CLASSES), -1)
