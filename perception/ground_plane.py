@@ -15,7 +15,7 @@ from perception.config import PlaneConfig
 from perception.types import Camera, DepthGrid, Float, GroundPlane, Mask
 
 ANGLE_BINS, HEIGHT_BINS = 49, 32
-HOUGH_POINTS, FIT_POINTS = 400, 3000
+HOUGH_POINTS, FIT_POINTS, FURTHER_POINTS = 400, 3000, 1000
 WIDE_BANDS = (4.0, 2.0)  # multiples of the first inlier band, from a coarse start inwards
 HEIGHT_SLACK_M = 0.25  # Hough search about a known camera height
 MAX_TILT_BETWEEN_PLANES = 0.26  # further planes are near-parallel to the first [rad]
@@ -52,10 +52,10 @@ class Samples:
         return np.asarray(np.sqrt(1 + np.square(bump * self.d)), float)
 
 
-def sample_points(grid: DepthGrid, config: PlaneConfig) -> Samples:
+def sample_points(grid: DepthGrid, config: PlaneConfig, wanted: int = FIT_POINTS) -> Samples:
     """An even sub-grid of the valid points within range."""
     h, w = grid.disparity.shape
-    stride = max(1, int(np.sqrt(h * w / FIT_POINTS / 2)))
+    stride = max(1, int(np.sqrt(h * w / wanted / 2)))
     disparity = grid.disparity[::stride, ::stride]
     rows, columns = np.nonzero(disparity >= grid.focal_baseline / config.max_range_m)
     u, v = (axis[::stride].astype(float) for axis in grid.uv)
@@ -229,7 +229,7 @@ def fit_planes(grid: DepthGrid, plane: GroundPlane, config: PlaneConfig) -> list
         At most ``config.max_planes``, ``plane`` first.
     """
     planes = [plane]
-    rest = sample_points(grid, config)
+    rest = sample_points(grid, config, FURTHER_POINTS)
     minimum = config.min_inlier_share * len(rest.u)
     while len(planes) < config.max_planes:
         limit = -2 * config.inlier_px * rest.spread(planes[-1], config)
