@@ -95,8 +95,8 @@ class PlaneConfig(Section):
 class MountConfig(Section):
     """Where the camera sits, when no transform says it."""
 
-    source: Literal['auto', 'tf', 'calibration', 'plane'] = Field(
-        'auto', description='Source of base_from_camera'
+    source: Literal['auto', 'tf', 'plane'] = Field(
+        'auto', description='Mount from transforms, from the ground plane, or what is there'
     )
     yaw_rad: float = Field(0.0, ge=-3.2, le=3.2, description='Heading in the robot frame [rad]')
     x_m: float = Field(0.0, ge=-10.0, le=10.0, description='Forward of the robot frame [m]')

@@ -12,12 +12,13 @@ import numpy as np
 
 from perception.config import MountConfig, PlaneConfig
 from perception.ground_plane import fit_plane, sample_points
+from perception.stereo import DEPTH_BASELINE_M
 from perception.types import DepthGrid, Frame, GroundPlane, PlaneEstimate
 
 
 def plane_from_mount(frame: Frame, mount: MountConfig) -> GroundPlane | None:
     """The plane that calibration implies: z = 0 of the robot frame, or the configured mount."""
-    focal_baseline = frame.camera.fx * (frame.baseline_m or 0.12)
+    focal_baseline = frame.camera.fx * (frame.baseline_m or DEPTH_BASELINE_M)
     if mount.height_m > 0:
         cos_r, sin_r = np.cos(mount.roll_rad), np.sin(mount.roll_rad)
         cos_p, sin_p = np.cos(mount.pitch_rad), np.sin(mount.pitch_rad)

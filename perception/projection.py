@@ -12,6 +12,7 @@ import numpy as np
 
 from perception.camera import levelled_base_from_camera, transform
 from perception.config import MapConfig, MountConfig
+from perception.errors import CalibrationError
 from perception.polar_geometry import Cells
 from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Band, Pyramid, window_grid
 from perception.supervisor import PointLabels
@@ -36,8 +37,18 @@ def odom_from_camera(frame: Frame, plane: GroundPlane, mount: MountConfig) -> Fl
 
     The mount is the frame's transform, or (without one, or with ``source: plane``) the plane's
     own height, pitch and roll. Without odometry the robot stands at the origin.
+
+    Raises
+    ------
+    CalibrationError
+        ``source: tf``, and the frame has no transform.
     """
     base_from_camera = frame.base_from_camera
+    if base_from_camera is None and mount.source == 'tf':
+        raise CalibrationError(
+            'mount.source = tf, but no transform leads from the robot to the camera; record '
+            '/tf_static, or set mount.source to auto or plane'
+        )
     if base_from_camera is None or mount.source == 'plane':
         cos, sin = np.cos(mount.yaw_rad), np.sin(mount.yaw_rad)
         turned = np.eye(4)

@@ -5,6 +5,7 @@ from scenes import BASELINE_M, CAMERA, plane, plane_grid, with_wall
 
 from perception.camera import levelled_base_from_camera
 from perception.config import MapConfig, MountConfig, SupervisorConfig
+from perception.errors import CalibrationError
 from perception.projection import (
     depth_evidence,
     frame_evidence,
@@ -50,6 +51,11 @@ def test_mount_from_transform_or_from_the_plane():
     moved = odom_from_camera(both, GROUND, MountConfig(source='plane', x_m=0.4, yaw_rad=np.pi / 2))
     offset = odom_from_base[:3, :3] @ [0.4, 0, GROUND.height_m]
     np.testing.assert_allclose(moved[:3, 3], odom_from_base[:3, 3] + offset)
+
+
+def test_a_demanded_transform_is_never_guessed():
+    with pytest.raises(CalibrationError, match=r'mount\.source = tf, but no transform'):
+        odom_from_camera(frame(), GROUND, MountConfig(source='tf'))
 
 
 def test_row_extent_is_the_step_of_one_row_over_the_drop_below_the_horizon():

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from scenes import BASELINE_M, CAMERA, FOCAL_BASELINE, plane, stereo_pair
 
 from perception.config import StereoConfig
 from perception.errors import CalibrationError, ImageError
-from perception.stereo import depth_grid, match, to_grey
+from perception.stereo import depth_grid, match, refine_subpixel, to_grey
 from perception.types import Frame
 
 
@@ -28,6 +29,23 @@ def test_disparity_of_a_textured_plane(frame, scale):
     assert measured.sum() > 0.6 * (truth[:, 110 // scale:] > 2).sum()
     assert np.median(error) < 0.25
     assert abs(np.median((grid.disparity - truth)[measured])) < 0.1  # no half-pixel slip
+
+
+@pytest.mark.parametrize('row_shift', [0.0, 0.3])
+def test_refinement_undoes_pixel_locking_and_a_row_error(row_shift):
+    ground = plane(roll=0.0)
+    left, right = stereo_pair(ground)
+    shift = np.float32([[1, 0, 0], [0, 1, -row_shift]])
+    right = cv2.warpAffine(right, shift, right.shape[::-1], flags=cv2.INTER_CUBIC,
+                           borderMode=cv2.BORDER_REPLICATE)
+    u, v = np.meshgrid(np.arange(CAMERA.width), np.arange(CAMERA.height))
+    truth = ground.disparity(u, v).astype(np.float32)
+    locked = np.where(truth > 2, np.rint(truth), np.nan).astype(np.float32)
+    refined = refine_subpixel(left, right, locked, 13)
+    inner = (slice(CAMERA.height // 2 + 20, -20), slice(60, -60))
+    before, after = (np.median(np.abs(d - truth)[inner]) for d in (locked, refined))
+    assert before > 0.2  # rounded to whole pixels: far worse than any matcher
+    assert after < before / 3  # by one step
 
 
 def test_points_lie_on_the_plane(frame):
