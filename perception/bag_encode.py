@@ -177,13 +177,16 @@ def occupancy_grid_message(costmap: Costmap) -> Any:
 
 
 def points_message(header: Any, columns: dict[str, Float]) -> Any:
-    """sensor_msgs/PointCloud2, one float32 field for each of ``columns`` (N,)."""
-    table = np.stack([np.asarray(c, '<f4') for c in columns.values()], -1)
+    """sensor_msgs/PointCloud2, one float32 field for each of ``columns`` (N,) or (N, k)."""
+    parts = [np.asarray(c, '<f4').reshape(len(c), -1) for c in columns.values()]
+    table = np.concatenate(parts, 1)
+    starts = np.cumsum([0] + [part.shape[1] for part in parts])
     fields = [
-        make('sensor_msgs/PointField', name=name, offset=4 * i, datatype=7, count=1)  # 7 = FLOAT32
-        for i, name in enumerate(columns)
+        make('sensor_msgs/PointField', name=name, offset=4 * int(start), datatype=7,  # FLOAT32
+             count=part.shape[1])
+        for name, start, part in zip(columns, starts, parts)
     ]
-    step = 4 * len(columns)
+    step = 4 * table.shape[1]
     return make(
         'sensor_msgs/PointCloud2',
         header=header, height=1, width=len(table), fields=fields, is_bigendian=False,

@@ -21,12 +21,11 @@ import numpy as np
 from perception.bag_lens import Lens, Maps, rectify, rectify_maps
 from perception.config import Config, NetworkConfig, PyramidConfig
 from perception.contrast import band_strips
-from perception.costmap import rolling_grid
 from perception.errors import GroundPlaneError, ImageError
 from perception.ground_plane import fit_planes
 from perception.inference import load_network
 from perception.pipeline import Pipeline, window_probabilities
-from perception.projection import frame_evidence, odom_from_camera
+from perception.projection import observe, odom_from_camera
 from perception.stereo import depth_grid, to_grey
 from perception.supervisor import label_points, supervise
 from perception.types import Camera, Frame, Image
@@ -84,12 +83,8 @@ class Subject:
             planes = fit_planes(grid, estimate.plane, config.plane)
             points = label_points(grid, planes, config.supervisor)
             pose = odom_from_camera(frame, estimate.plane, config.mount)
-            evidence = frame_evidence(pyramid, probabilities, pose, config.map, (points, grid))
-            pipeline.map.move_to(float(pose[0, 3]), float(pose[1, 3]))
-            pipeline.map.decay()
-            for part in evidence:
-                pipeline.map.add(part)
-            rolling_grid(pipeline.map, config.cost, frame.stamp_ns)
+            observation = observe(pyramid, probabilities, config.map, (points, grid))
+            pipeline.mapper.fuse(observation, pose, (pose[0, 3], pose[1, 3]), frame.stamp_ns)
         with timed(ms, 'supervisor'):
             supervise(points, grid, pyramid, config.supervisor)
         return ms

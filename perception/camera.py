@@ -78,13 +78,24 @@ def transform(a_from_b: Float, points_b: Float) -> Float:
 
 
 def levelled_base_from_camera(plane: GroundPlane) -> Float:
-    """
-    Mount of the camera as the ground plane alone gives it: (4, 4) float64.
+    """Mount of the camera as the ground plane alone gives it: (4, 4) float64."""
+    return level_from_camera(*plane.normal_offset)
 
-    The base frame stands under the camera on the plane: z = plane normal, x = optical axis
-    laid on the plane, so yaw, x and y are zero by definition (architecture.md, mount ``plane``).
+
+def level_from_camera(normal: Float, offset: float) -> Float:
     """
-    normal, offset = plane.normal_offset
+    Camera in the frame that stands under it on the plane, (4, 4) float64.
+
+    z = plane normal, x = optical axis laid on the plane, so yaw, x and y are zero by definition
+    (architecture.md, mount ``plane``).
+
+    Parameters
+    ----------
+    normal : (3,) float
+        Unit normal of the plane in the optical frame, up.
+    offset : float
+        Height of the optical centre above the plane [m].
+    """
     forward = np.array([0.0, 0.0, 1.0]) - normal * normal[2]
     x = forward / np.linalg.norm(forward)
     rotation = np.stack([x, np.cross(normal, x), normal])
@@ -92,3 +103,13 @@ def levelled_base_from_camera(plane: GroundPlane) -> Float:
     base_from_camera[:3, :3] = rotation
     base_from_camera[2, 3] = offset
     return base_from_camera
+
+
+def plane_pose(plane: GroundPlane) -> Float:
+    """Foot of the camera on the plane, z = normal, x = ahead: (4, 4) in the optical frame."""
+    return np.asarray(np.linalg.inv(levelled_base_from_camera(plane)))
+
+
+def normal_offset_from_pose(camera_from_foot: Float) -> tuple[Float, float]:
+    """Normal (3,) and height [m] of a plane given as ``plane_pose`` gives it."""
+    return camera_from_foot[:3, 2], float(np.linalg.norm(camera_from_foot[:3, 3]))

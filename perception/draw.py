@@ -88,6 +88,12 @@ def label_images(
     return label_table[index], table[index]
 
 
+def predicted_images(pyramid: Pyramid, probabilities: Float) -> tuple[Image, Image]:
+    """Label and confidence image, (H, W) uint8 each, of the windows' class histograms."""
+    index = window_index(pyramid, pyramid.windows.valid)
+    return label_images(probabilities.argmax(1), probabilities.max(1), index)
+
+
 def overlay(
     image: Image, label_image: Image, confidence_image: Image, *, strongest: float = 0.65
 ) -> Image:

@@ -14,6 +14,18 @@ class ImageError(PerceptionError):
     """An image has the wrong size, encoding or values."""
 
 
+class MessageError(PerceptionError):
+    """A message holds something else than its topic promises."""
+
+
+class TransformError(PerceptionError):
+    """Where camera or robot are is not known at a stamp."""
+
+
+class NodeError(PerceptionError):
+    """The ROS graph or installation does not allow what was asked."""
+
+
 class CalibrationError(PerceptionError):
     """A camera or mount calibration is missing, absurd or does not fit the image."""
 

@@ -8,24 +8,23 @@ reset.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
 
 from perception.config import Config
 from perception.contrast import ContrastMode, band_strips, gather
-from perception.costmap import rolling_grid
 from perception.errors import GroundPlaneError
 from perception.ground_plane import fit_planes
 from perception.inference import Network, softmax
+from perception.mapping import Mapper
 from perception.plane_tracker import PlaneTracker
-from perception.polar_map import PolarMap
-from perception.projection import frame_evidence, odom_from_camera
+from perception.projection import observe, odom_from_camera
 from perception.pyramid import Pyramid, build_pyramid, scale_factor
 from perception.stereo import depth_grid
 from perception.supervisor import PointLabels, WindowLabels, label_points, supervise
-from perception.types import Costmap, DepthGrid, Evidence, Float, Frame, PlaneEstimate
+from perception.types import Costmap, DepthGrid, Float, Frame, Observation, PlaneEstimate
 
 
 @dataclass(frozen=True)
@@ -46,22 +45,27 @@ class Result:
     points: PointLabels | None = None
     labels: WindowLabels | None = None
     probabilities: Float | None = None
+    observation: Observation | None = None
     costmap: Costmap | None = None
 
 
-class Pipeline:
-    """Frames in, labels and cost maps out."""
+class Traversability:
+    """Frames in, labels out: the chain up to what ``traversability_node`` publishes."""
 
     def __init__(self, config: Config, network: Network) -> None:
         self.config = config
         self.network = network
         self.tracker = PlaneTracker(config.plane, config.mount)
-        self.map = PolarMap(config.map)
 
     def reset(self) -> None:
-        """Forget plane and map, as after a jump backwards in time."""
+        """Forget the plane, as after a jump backwards in time."""
         self.tracker.reset()
-        self.map.reset()
+
+    def reconfigured(self, config: Config) -> 'Traversability':
+        """The same network with other settings; the plane is kept."""
+        other = Traversability(config, self.network)
+        other.tracker.restore(self.tracker.save())
+        return other
 
     def process(self, frame: Frame) -> Result:
         """
@@ -82,8 +86,8 @@ class Pipeline:
         if estimate is None:
             if grid is None:
                 raise GroundPlaneError(
-                    'one camera alone shows no ground plane: record base_link -> camera on '
-                    '/tf_static, or set mount.height_m and mount.pitch_rad'
+                    'one camera alone shows no ground plane: give its mount on /tf_static or in '
+                    'mount.calibration, or set mount.height_m and mount.pitch_rad'
                 )
             return Result(frame, clock.ms, grid)
         with clock('preprocess'):
@@ -98,12 +102,10 @@ class Pipeline:
             labels = supervise(points, grid, pyramid, config.supervisor) if (
                 grid and points and estimate.fresh) else None
         with clock('map'):
-            pose = odom_from_camera(frame, estimate.plane, config.mount)
             depth = (points, grid) if points and grid else None
-            evidence = frame_evidence(pyramid, probabilities, pose, config.map, depth)
-            costmap = self._fuse(evidence, pose, frame.stamp_ns)
+            observation = observe(pyramid, probabilities, config.map, depth)
         return Result(frame, clock.ms, grid, estimate, pyramid, points, labels, probabilities,
-                      costmap)
+                      observation)
 
     @property
     def contrast(self) -> ContrastMode:
@@ -117,12 +119,31 @@ class Pipeline:
         return build_pyramid(estimate.plane, self.config.pyramid.preset, g=g,
                              row_stride=self.network.spec.receptive.row_stride)
 
-    def _fuse(self, evidence: list[Evidence], pose: Float, stamp_ns: int) -> Costmap:
-        self.map.move_to(float(pose[0, 3]), float(pose[1, 3]))
-        self.map.decay()
-        for part in evidence:
-            self.map.add(part)
-        return rolling_grid(self.map, self.config.cost, stamp_ns)
+
+class Pipeline(Traversability):
+    """Frames in, labels and cost maps out: the whole chain, with one camera."""
+
+    def __init__(self, config: Config, network: Network) -> None:
+        super().__init__(config, network)
+        self.mapper = Mapper(config.map, config.cost)
+
+    def reset(self) -> None:
+        """Forget plane and map, as after a jump backwards in time."""
+        super().reset()
+        self.mapper.reset()
+
+    def process(self, frame: Frame) -> Result:
+        """Run one frame through to the cost map; errors as of ``Traversability``."""
+        result = super().process(frame)
+        if result.observation is None or result.plane is None:
+            return result
+        clock = StageClock(result.stage_ms)
+        with clock('map'):
+            pose = odom_from_camera(frame, result.plane.plane, self.config.mount)
+            base = np.eye(4) if frame.odom_from_base is None else frame.odom_from_base
+            costmap = self.mapper.fuse(result.observation, pose, (base[0, 3], base[1, 3]),
+                                       frame.stamp_ns)
+        return replace(result, stage_ms=clock.ms, costmap=costmap)
 
 
 def window_probabilities(outputs: list[Float], pyramid: Pyramid, network: Network) -> Float:
@@ -141,17 +162,17 @@ def window_probabilities(outputs: list[Float], pyramid: Pyramid, network: Networ
 
 
 class StageClock:
-    """Wall time of named stages, in ``ms``."""
+    """Wall time of named stages, in ``ms``; times of one name add up."""
 
-    def __init__(self) -> None:
-        self.ms: dict[str, float] = {}
+    def __init__(self, ms: dict[str, float] | None = None) -> None:
+        self.ms = dict(ms or {})
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Time the body under this name."""
         start = perf_counter()
         yield
-        self.ms[stage] = (perf_counter() - start) * 1e3
+        self.ms[stage] = self.ms.get(stage, 0.0) + (perf_counter() - start) * 1e3
 
 
 def percentiles(samples: list[float]) -> dict[str, float]:

@@ -31,6 +31,13 @@ def hyperbolic_start(config: MapConfig) -> float:
     return config.cell_m * (rows - 1)
 
 
+def same_cells(a: MapConfig, b: MapConfig) -> bool:
+    """Tell whether two configurations lay out the same cells; weights may differ."""
+    names = ('cell_m', 'constant_cells', 'hyperbolic_cells', 'angular_cells', 'camera_height_m',
+             'image_height_m', 'max_radius_m')
+    return all(getattr(a, name) == getattr(b, name) for name in names)
+
+
 def infinity_index(config: MapConfig) -> float:
     """Ring index of an infinite radius: 152.32 for the defaults, beyond the last cell."""
     rows = config.camera_height_m * config.hyperbolic_cells / config.image_height_m

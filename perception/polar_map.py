@@ -148,10 +148,10 @@ class PolarMap:
             self.save()
         self._centre_m = centre
 
-    def decay(self) -> None:
-        """Multiply all evidence by ``decay``, once for each frame; forget what has faded."""
+    def decay(self, frames: float = 1.0) -> None:
+        """Multiply all evidence by ``decay`` to the power ``frames``; forget what has faded."""
         s = self.save() if self._new else self._state
-        planes = s.histogram.T * np.float32(self.config.decay)
+        planes = s.histogram.T * np.float32(self.config.decay ** frames)
         self._state = _selected(
             MapState(s.centre_m, s.points_odom, planes.T, s.counter, s.cell),
             planes.sum(0) >= FORGOTTEN,

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from perception.camera import levelled_base_from_camera, transform
+from perception.camera import level_from_camera, levelled_base_from_camera, transform
 from perception.config import MapConfig, MountConfig
 from perception.errors import CalibrationError
 from perception.polar_geometry import Cells
@@ -25,6 +25,7 @@ from perception.types import (
     Float,
     Frame,
     GroundPlane,
+    Observation,
 )
 from perception.window_view import fuse_windows, view_evidence
 
@@ -50,12 +51,48 @@ def odom_from_camera(frame: Frame, plane: GroundPlane, mount: MountConfig) -> Fl
             '/tf_static, or set mount.source to auto or plane'
         )
     if base_from_camera is None or mount.source == 'plane':
-        cos, sin = np.cos(mount.yaw_rad), np.sin(mount.yaw_rad)
-        turned = np.eye(4)
-        turned[:2] = [[cos, -sin, 0, mount.x_m], [sin, cos, 0, mount.y_m]]
-        base_from_camera = turned @ levelled_base_from_camera(plane)
+        base_from_camera = mount_on_plane(*plane.normal_offset, mount)
     return base_from_camera if frame.odom_from_base is None else (
         frame.odom_from_base @ base_from_camera)
+
+
+def mount_on_plane(normal: Float, offset: float, mount: MountConfig) -> Float:
+    """base_from_camera (4, 4) of a plane's height, pitch and roll; yaw, x and y as configured."""
+    cos, sin = np.cos(mount.yaw_rad), np.sin(mount.yaw_rad)
+    turned = np.eye(4)
+    turned[:2] = [[cos, -sin, 0, mount.x_m], [sin, cos, 0, mount.y_m]]
+    return np.asarray(turned @ level_from_camera(normal, offset))
+
+
+def observe(
+    pyramid: Pyramid, probabilities: Float, config: MapConfig,
+    depth: tuple[PointLabels, DepthGrid] | None = None,
+) -> Observation:
+    """
+    All that one frame says, in the camera's own frame: it needs neither pose nor mount.
+
+    Sight is followed along the ground plane itself, so the result is the same wherever the robot
+    stands, and may be placed by another process. Parameters as of ``frame_evidence``.
+    """
+    level = levelled_base_from_camera(pyramid.plane)
+    parts = frame_evidence(pyramid, probabilities, level, config, depth)
+    histogram = np.concatenate([part.histogram for part in parts])
+    weight = histogram.sum(1)
+    seen = np.flatnonzero(weight > 0)
+    points = np.concatenate([part.points_odom for part in parts]).take(seen, 0)
+    weight = weight.take(seen)
+    return Observation(
+        transform(np.linalg.inv(level), points).astype(np.float32),
+        histogram.take(seen, 0) / weight[:, None], weight,
+    )
+
+
+def place(observation: Observation, odom_from_camera: Float) -> Evidence:
+    """Evidence for the map from an observation and the pose of its camera, (4, 4)."""
+    return Evidence(
+        transform(odom_from_camera, observation.points_optical.astype(float)),
+        observation.histogram * observation.weight[:, None],
+    )
 
 
 def depth_evidence(

@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from perception.bag import BagSource, open_bag
 from perception.bag_writer import BagWriter
+from perception.camera import plane_pose
+from perception.cloud import cloud_columns
 from perception.config import Config, config_hash
-from perception.draw import label_images, overlay, window_index
+from perception.draw import overlay, predicted_images
 from perception.errors import BagError, PerceptionError
 from perception.evaluation.true_map import read_true_map
 from perception.inference import load_network
 from perception.pipeline import Pipeline, Result, percentiles
 from perception.report import ReportData, write_report
-from perception.types import CLASSES, Float, Frame
+from perception.types import CLASSES, Frame
 
 Progress = Callable[[int, int], None]
 
@@ -194,40 +196,16 @@ def _concluding(
 
 def write_result(writer: BagWriter, result: Result) -> None:
     """Write one frame's labels, plane, points and cost map on the topics of the nodes."""
-    if result.plane is None or result.pyramid is None or result.probabilities is None:
+    if result.plane is None or result.pyramid is None or (
+            result.probabilities is None or result.observation is None):
         return
     stamp, frame_id = result.frame.stamp_ns, result.frame.camera.frame_id
-    index = window_index(result.pyramid, result.pyramid.windows.valid)
-    labels, confidence = label_images(
-        result.probabilities.argmax(1), result.probabilities.max(1), index)
+    labels, confidence = predicted_images(result.pyramid, result.probabilities)
     writer.image('/traversability/image', stamp, frame_id, labels, 'mono8')
     writer.image('/traversability/confidence', stamp, frame_id, confidence, 'mono8')
     picture = overlay(result.frame.image, labels, confidence)
     writer.compressed('/traversability/overlay/compressed', stamp, frame_id, picture, 'jpeg')
-    writer.pose('/ground_plane', stamp, frame_id, plane_pose(result))
-    writer.points('/traversability/points', stamp, frame_id, point_columns(result))
+    writer.pose('/ground_plane', stamp, frame_id, plane_pose(result.plane.plane))
+    writer.points('/traversability/points', stamp, frame_id, cloud_columns(result.observation))
     if result.costmap is not None:
         writer.occupancy_grid('/costmap', result.costmap)
-
-
-def plane_pose(result: Result) -> Float:
-    """Foot of the camera on the plane, z = normal, x = ahead: (4, 4) in the optical frame."""
-    assert result.plane is not None
-    normal, offset = result.plane.plane.normal_offset
-    x = np.array([0.0, 0.0, 1.0]) - normal * normal[2]
-    x /= np.linalg.norm(x)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([x, np.cross(normal, x), normal], 1)
-    pose[:3, 3] = -offset * normal
-    return pose
-
-
-def point_columns(result: Result) -> dict[str, Float]:
-    """Windows that see the ground, as columns of traversability/points."""
-    assert result.pyramid is not None and result.probabilities is not None
-    windows = result.pyramid.windows
-    seen = windows.valid & np.isfinite(windows.depth)
-    points, histogram = windows.ground_optical[seen], result.probabilities[seen]
-    columns = {name: points[:, k] for k, name in enumerate('xyz')}
-    columns |= {name: histogram[:, k] for k, name in enumerate(CLASSES)}
-    return columns | {'weight': np.ones(len(points), np.float32)}

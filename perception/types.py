@@ -191,6 +191,20 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Observation:
+    """
+    What one frame says of the ground ahead, seen from its camera: ``traversability/points``.
+
+    ``points_optical`` (N, 3) float32 [m]; ``histogram`` (N, 5) float32, rows sum to 1;
+    ``weight`` (N,) float32 > 0, what a point counts in the map.
+    """
+
+    points_optical: Float
+    histogram: Float
+    weight: Float
+
+
+@dataclass(frozen=True)
 class Costmap:
     """
     A rolling grid in odom: ``data`` (H, W) int8, row 0 at the lowest y, column 0 at lowest x.

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``traversability/points``: an observation as a PointCloud2, and back without loss."""
+
+from typing import Any
+
+import numpy as np
+
+from perception.draw import CLASS_COLOURS
+from perception.errors import MessageError
+from perception.types import CLASSES, Float, Observation
+
+FLOAT32 = 7  # sensor_msgs/PointField
+FIELDS = {'x': 1, 'y': 1, 'z': 1, 'histogram': len(CLASSES), 'weight': 1}
+
+
+def cloud_columns(observation: Observation) -> dict[str, Float]:
+    """
+    Columns of the cloud: x, y, z [m], histogram (five), weight, and rgb for RViz.
+
+    Convention
+        ``rgb`` is the colour of the likeliest class, packed as PCL does: RViz shows it without
+        any setting by hand.
+    """
+    x, y, z = observation.points_optical.T
+    blue, green, red = CLASS_COLOURS[observation.histogram.argmax(1)].astype(np.uint32).T
+    packed = (red << 16 | green << 8 | blue).view(np.float32)
+    return {'x': x, 'y': y, 'z': z, 'histogram': observation.histogram,
+            'weight': observation.weight, 'rgb': packed}
+
+
+def observation_from_cloud(message: Any, topic: str = 'traversability/points') -> Observation:
+    """
+    Read an observation out of a sensor_msgs/PointCloud2.
+
+    Points with NaN or infinite numbers, or with a negative share or weight, are left out.
+
+    Raises
+    ------
+    MessageError
+        A field is missing or of another type, or the data are shorter than the header says.
+    """
+    count, step = message.width * message.height, message.point_step
+    offsets = _offsets(message, topic)
+    if len(message.data) < count * step or message.is_bigendian:
+        raise MessageError(
+            f'{topic}: {len(message.data)} bytes for {count} points of {step}, or big-endian; '
+            'fix its publisher'
+        )
+    layout = np.dtype({'names': list(FIELDS), 'itemsize': step,
+                       'formats': [('<f4', (FIELDS[name],)) for name in FIELDS],
+                       'offsets': [offsets[name] for name in FIELDS]})
+    table = np.frombuffer(message.data, layout, count)
+    points = np.concatenate([table[name] for name in 'xyz'], 1)
+    histogram, weight = table['histogram'], table['weight'][:, 0]
+    good = np.isfinite(points).all(1) & np.isfinite(weight) & (weight >= 0)
+    good &= np.isfinite(histogram).all(1) & (histogram >= 0).all(1)
+    if good.all():
+        return Observation(points, histogram, weight)
+    return Observation(points[good], histogram[good], weight[good])
+
+
+def _offsets(message: Any, topic: str) -> dict[str, int]:
+    """Byte offset of each field, all of them checked."""
+    found = {field.name: field for field in message.fields}
+    for name, count in FIELDS.items():
+        field = found.get(name)
+        if field is None or field.datatype != FLOAT32 or field.count != count or (
+                field.offset + 4 * count > message.point_step):
+            raise MessageError(
+                f'{topic}: no field {name} of {count} float32 (it has: '
+                f'{", ".join(found) or "none"}); connect the points of a traversability_node'
+            )
+    return {name: found[name].offset for name in FIELDS}
