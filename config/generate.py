@@ -24,9 +24,14 @@ LIMITS = (('ge', '>='), ('gt', '>'), ('le', '<='), ('lt', '<'))
 def default_yaml() -> str:
     """Text of default.yaml."""
     config = Config()
-    return HEADER + ''.join(
-        _section(name, getattr(config, name)) for name in Config.model_fields
-    )
+    return HEADER + ''.join(_entry(name, getattr(config, name)) for name in Config.model_fields)
+
+
+def _entry(name: str, value: Section | bool) -> str:
+    """A stage, or a key of the node itself."""
+    if isinstance(value, Section):
+        return _section(name, value)
+    return f'    # {_describe(Config.model_fields[name])}\n    {name}: {_scalar(value)}\n'
 
 
 def _section(name: str, section: Section) -> str:

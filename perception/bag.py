@@ -9,21 +9,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from perception.bag_file import BagFile, stamp_ns
-from perception.bag_inputs import Inputs, Kind, choose_inputs
-from perception.bag_lens import Lens, Maps, rectify, rectify_maps
+from perception.bag_inputs import Kind, choose_inputs
 from perception.bag_match import Pairer
-from perception.bag_messages import depth_from_pixels, grey, image_from_message
 from perception.bag_mount import find_poses
 from perception.bag_poses import static_tree
-from perception.bag_topics import CameraTopic, check_size
 from perception.config import Config
 from perception.errors import BagError, ImageError
-from perception.types import Camera, Float, Frame
+from perception.frames import FrameBuilder
+from perception.types import Camera, Frame
 
 _BLIND_FRAMES = 10  # so many depth images without a single value, from the start, are a fault
 
@@ -84,7 +80,7 @@ class BagSource:
             self._file = stack.enter_context(BagFile(path))
             tree = static_tree(self._file)
             self._inputs = choose_inputs(self._file, tree, config.input)
-            self._poses = find_poses(self._file, tree, self._inputs.image, config.input)
+            self._poses = find_poses(self._file, tree, self._inputs.image, config)
             stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -129,9 +125,9 @@ class BagSource:
             right_image_topic=chosen.right.topic if chosen.right else None,
             depth_topic=chosen.depth.topic if chosen.depth else None,
             info_topics=tuple(dict.fromkeys(c.info_topic for c in used if c.info_topic)),
-            camera=self._rectifier.camera,
+            camera=self._builder.camera,
             colour=chosen.image.pixels == 'colour',
-            rectified=self._rectifier.left is None and self._rectifier.right is None,
+            rectified=self._builder.rectified,
             baseline_m=chosen.baseline_m,
             pose_source=self._poses.source,
             mount_source=self._poses.mount_source,
@@ -158,7 +154,9 @@ class BagSource:
         """
         blind = count = 0
         for stamp, image, partner in self._matched():
-            frame = self._frame(stamp, image, partner)
+            frame = self._builder.build(
+                stamp, image, partner, odom_from_base=self._poses.at(stamp),
+                base_from_camera=self._poses.base_from_camera)
             if frame.depth is not None and blind == count:
                 blind += not np.isfinite(frame.depth).any()
             count += 1
@@ -169,34 +167,8 @@ class BagSource:
             raise self._blind(blind)
 
     @cached_property
-    def _rectifier(self) -> '_Rectifier':
-        return _Rectifier.of(self._inputs)
-
-    def _frame(self, stamp: int, image: Any, partner: Any) -> Frame:
-        chosen, maps = self._inputs, self._rectifier
-        pixels = _pixels(image, chosen.image)
-        right = depth = None
-        if chosen.right:
-            right = _remap(grey(_pixels(partner, chosen.right)), maps.right)
-        if chosen.depth:
-            depth = self._depth(_pixels(partner, chosen.depth), chosen.depth)
-        return Frame(
-            stamp_ns=stamp, image=_remap(pixels, maps.left), camera=maps.camera, right=right,
-            baseline_m=chosen.baseline_m, depth=depth,
-            odom_from_base=self._poses.at(stamp),
-            base_from_camera=self._poses.base_from_camera,
-        )
-
-    def _depth(self, pixels: NDArray[Any], topic: CameraTopic) -> Float:
-        """Metres in the pixels of the rectified image; nearest, as depth must not be mixed."""
-        depth = depth_from_pixels(pixels, topic.topic)
-        size = (self._inputs.image.width, self._inputs.image.height)
-        if depth.shape != size[::-1]:
-            depth = np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT))
-        if self._rectifier.left is not None and not topic.rectified:
-            depth = rectify(depth, self._rectifier.left, nearest=True)
-            depth[depth == 0] = np.nan  # outside of the raw image
-        return depth
+    def _builder(self) -> FrameBuilder:
+        return FrameBuilder.of(self._inputs)
 
     def _blind(self, frames: int) -> ImageError:
         topic = self._inputs.depth.topic if self._inputs.depth else ''
@@ -267,49 +239,6 @@ def open_bag(path: Path, config: Config) -> BagSource:
     return BagSource(Path(path), config)
 
 
-@dataclass(frozen=True)
-class _Rectifier:
-    """The camera of the frames, and the maps that the recorded images still need."""
-
-    camera: Camera
-    left: Maps | None
-    right: Maps | None
-
-    @classmethod
-    def of(cls, inputs: Inputs) -> '_Rectifier':
-        calibration = inputs.image.calibration
-        assert calibration is not None
-        model = calibration.camera
-        frame_id = inputs.image.frame_id or model.frame_id
-        camera = Camera(model.width, model.height, model.fx, model.fy, model.cx, model.cy,
-                        frame_id)
-        right = _maps(inputs.right, camera) if inputs.right else None
-        return cls(camera, _maps(inputs.image, camera), right)
-
-
-def _maps(topic: CameraTopic, camera: Camera) -> Maps | None:
-    """Maps to ``camera``; a right camera with another principal point is shifted to it too."""
-    calibration = topic.calibration
-    assert calibration is not None
-    if not topic.rectified:
-        return rectify_maps(calibration.lens, camera)
-    if np.allclose(calibration.camera.K, camera.K, atol=1e-3):
-        return None
-    return rectify_maps(Lens(calibration.camera.K), camera)
-
-
 def _seconds(stamp: int) -> str:
     """Stamp in seconds with all nine digits, which a float would not keep."""
     return f'{stamp // 1_000_000_000}.{stamp % 1_000_000_000:09d}'
-
-
-def _pixels(message: Any, topic: CameraTopic) -> NDArray[Any]:
-    pixels = image_from_message(message, topic.topic)
-    check_size(topic, pixels.shape)
-    if (pixels.dtype != np.uint8) != (topic.pixels == 'depth'):
-        raise ImageError(f'{topic.topic}: turned from {topic.pixels} to {pixels.dtype} pixels')
-    return pixels
-
-
-def _remap(image: NDArray[Any], maps: Maps | None) -> NDArray[Any]:
-    return image if maps is None else rectify(image, maps)

@@ -12,12 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from perception.bag_file import BagFile
 from perception.bag_lens import calibration_from_info
 from perception.bag_poses import StaticTree
 from perception.bag_topics import (
     CameraTopic,
     Scan,
+    Topics,
     base_name,
     image_topics,
     info_names,
@@ -45,7 +45,7 @@ class Inputs:
     notes: tuple[str, ...] = ()
 
 
-def choose_inputs(bag: BagFile, tree: StaticTree, config: InputConfig) -> Inputs:
+def choose_inputs(bag: Topics, tree: StaticTree, config: InputConfig) -> Inputs:
     """
     Find the stereo pair, the RGB-D pair or the camera to read.
 
@@ -87,7 +87,7 @@ def _named(cameras: list[CameraTopic], name: str) -> list[CameraTopic]:
     return [c for c in cameras if same_topic(c, name)] if name else cameras
 
 
-def _check_named(bag: BagFile, found: Scan, key: str, name: str) -> None:
+def _check_named(bag: Topics, found: Scan, key: str, name: str) -> None:
     """A named topic must be there, and hold what the key says."""
     if not name:
         return
@@ -169,7 +169,7 @@ def _first_pair(
     return Inputs('stereo', left, right=right, baseline_m=baseline, notes=notes)
 
 
-def _no_partner(bag: BagFile, right: CameraTopic, lefts: list[CameraTopic]) -> BagError:
+def _no_partner(bag: Topics, right: CameraTopic, lefts: list[CameraTopic]) -> BagError:
     if right.tx >= 0:
         return BagError(
             f'{bag.path}: {right.info_topic}: P[3] = {right.tx:g} carries no stereo baseline '
@@ -205,7 +205,7 @@ def _close(a: Camera, b: Camera) -> bool:
 
 
 def _require_rgbd(
-    bag: BagFile, images: list[CameraTopic], depths: list[CameraTopic]
+    bag: Topics, images: list[CameraTopic], depths: list[CameraTopic]
 ) -> Inputs:
     depth = depths[0]
     fits = sorted(images, key=lambda c: (not _registered(c, depth), c.pixels != 'colour'))
@@ -228,7 +228,7 @@ def _refuse_failed_side(found: Scan) -> None:
             raise error
 
 
-def _refuse_half_pair(bag: BagFile, found: Scan) -> None:
+def _refuse_half_pair(bag: Topics, found: Scan) -> None:
     """Raise where a right camera is there but the pair is incomplete."""
     for camera in found.cameras:
         if camera.tx < 0:
@@ -252,7 +252,7 @@ def _is_depth(found: Scan, topic: str) -> bool:
     return any(depth.topic == topic for depth in found.depths)
 
 
-def _refuse_right(bag: BagFile, found: Scan, topic: str) -> None:
+def _refuse_right(bag: Topics, found: Scan, topic: str) -> None:
     error = found.failed.get(topic)
     if error is not None:
         raise error
@@ -265,7 +265,7 @@ def _left_twin(topic: str) -> str:
     return topic.replace('right', 'left') if 'right' in topic else ''
 
 
-def _one_camera(bag: BagFile, cameras: list[CameraTopic], found: Scan) -> Inputs:
+def _one_camera(bag: Topics, cameras: list[CameraTopic], found: Scan) -> Inputs:
     if not cameras:
         names = ', '.join(depth.topic for depth in found.depths)
         raise BagError(f'{bag.path}: no camera beside the depth of {names}; record its images')

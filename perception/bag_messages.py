@@ -32,6 +32,7 @@ _RAW: dict[str, tuple[str, int, int | None]] = {
     '16UC1': ('u2', 1, None),
     '32FC1': ('f4', 1, None),
 }
+MAX_PIXELS = 16_000_000  # a larger image takes seconds and gigabytes, and shows nothing more
 _DEPTH_HEADER_BYTES = 12  # compressed_depth_image_transport: int32 format, float32 A, float32 B
 
 
@@ -54,7 +55,8 @@ def image_from_message(message: Any, topic: str = 'image') -> NDArray[Any]:
     Raises
     ------
     ImageError
-        Unknown encoding, zero size, too small a step, too few bytes, damaged JPEG or PNG.
+        Unknown encoding, zero or absurd size, too small a step, too few bytes, damaged JPEG or
+        PNG.
     """
     if hasattr(message, 'format'):
         return _decompress(message, topic)
@@ -110,6 +112,7 @@ def _pixels(message: Any, topic: str, dtype: str, channels: int) -> NDArray[Any]
     height, width, step = message.height, message.width, message.step
     if not height or not width:
         raise ImageError(f'{topic}: image of size {width} x {height}; check the camera driver')
+    _check_area(width, height, topic)
     if channels == 2 and width % 2:
         raise ImageError(f'{topic}: {message.encoding} needs an even width, not {width}')
     row = width * channels * int(dtype[1])
@@ -140,7 +143,17 @@ def _decompress(message: Any, topic: str) -> NDArray[Any]:
             f'{topic}: {data.size} bytes of format {message.format!r} are no readable JPEG or PNG'
             '; record the topic again'
         )
+    _check_area(image.shape[1], image.shape[0], topic)
     return _as_bgr(np.asarray(image), message.format, topic)
+
+
+def _check_area(width: int, height: int, topic: str) -> None:
+    """Refuse what no stage can take in time."""
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f'{topic}: image of {width} x {height} is larger than {MAX_PIXELS / 1e6:g} '
+            'megapixels; set the camera to a lower resolution, or resize it before'
+        )
 
 
 def _as_bgr(image: NDArray[Any], form: str, topic: str) -> NDArray[Any]:

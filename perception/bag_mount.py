@@ -8,8 +8,9 @@ import numpy as np
 from perception.bag_file import BagFile
 from perception.bag_poses import PoseTrack, StaticTree, odometry_track, tf_track
 from perception.bag_topics import CameraTopic
-from perception.config import InputConfig
+from perception.config import Config, InputConfig, MountConfig
 from perception.errors import BagError
+from perception.mounts import calibrated_mount
 from perception.types import Float
 
 _BASES = ('base_link', 'base_footprint')
@@ -34,12 +35,12 @@ class Poses:
 
 
 def find_poses(
-    bag: BagFile, tree: StaticTree, image: CameraTopic, config: InputConfig
+    bag: BagFile, tree: StaticTree, image: CameraTopic, settings: Config
 ) -> Poses:
     """
-    Odometry or /tf poses, and base_from_camera from /tf_static.
+    Odometry or /tf poses, and base_from_camera from /tf_static or the calibration file.
 
-    The base frame is ``config.base_frame``, else the moving frame of the poses, else base_link
+    The base frame is ``input.base_frame``, else the moving frame of the poses, else base_link
     or base_footprint, else the top of the camera's own tree. The mount is that of the frame
     named in the image header, as stereo_image_proc takes it (R of the CameraInfo left out).
 
@@ -47,7 +48,10 @@ def find_poses(
     ------
     BagError
         A named odometry topic is not in the bag.
+    CalibrationError
+        ``mount.source`` demands a transform that is not there, or the file is damaged.
     """
+    config = settings.input
     track, notes = _track(bag, config)
     if track is not None and (gap := _gap(bag, track, image, config)):
         notes.append(gap)
@@ -62,7 +66,7 @@ def find_poses(
             track = None
         else:
             child_from_base = found
-    mount, mount_source = _mount(tree, base, image, notes)
+    mount, mount_source = choose_mount(tree, base, image, settings.mount, notes)
     source = 'none (no nav_msgs/Odometry and no odom transform that fits)'
     if track is not None:
         source = (f'{track.topic}, {track.frame} -> {base}, {len(track.stamps_ns)} poses, '
@@ -119,7 +123,23 @@ def _base_of(tree: StaticTree, image: CameraTopic) -> str:
     return tree.root(image.frame_id)
 
 
-def _mount(
+def choose_mount(
+    tree: StaticTree, base: str, image: CameraTopic, config: MountConfig, notes: list[str]
+) -> tuple[Float | None, str]:
+    """``base_from_camera`` as ``mount.source`` says, and where it is from; None = the plane."""
+    if config.source == 'plane':
+        return None, 'the ground plane (mount.source = plane)'
+    if config.source in ('auto', 'tf'):
+        mount, source = _transform_mount(tree, base, image, notes)
+        if mount is not None or config.source == 'tf':
+            return mount, source
+    if config.source == 'calibration' or config.calibration:
+        mount = calibrated_mount(config.calibration, base, image.frame_id)
+        return mount, f'{config.calibration}, {base} -> {image.frame_id}'
+    return None, source
+
+
+def _transform_mount(
     tree: StaticTree, base: str, image: CameraTopic, notes: list[str]
 ) -> tuple[Float | None, str]:
     info_frame = image.calibration.camera.frame_id.lstrip('/') if image.calibration else ''

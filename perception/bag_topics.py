@@ -2,11 +2,12 @@
 """Which topics of a bag are cameras: image, CameraInfo, first picture."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from perception.bag_file import BagFile, is_truth
+from perception.bag_file import is_truth
 from perception.bag_lens import Calibration, calibration_from_info
 from perception.bag_messages import image_from_message
 from perception.errors import BagError, CalibrationError, ImageError, PerceptionError
@@ -14,6 +15,24 @@ from perception.errors import BagError, CalibrationError, ImageError, Perception
 IMAGE_TYPES = ('sensor_msgs/Image', 'sensor_msgs/CompressedImage')
 _TRANSPORTS = ('/compressed', '/compressedDepth')
 _UNREADABLE = ('/theora', '/ffmpeg', '/zstd')
+
+
+class Topics(Protocol):
+    """Where topics and their first messages are looked up: a bag, or a running ROS graph."""
+
+    @property
+    def path(self) -> Path:
+        """Name for error messages."""
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Topic -> type, such as ``sensor_msgs/msg/Image``."""
+
+    def of_type(self, *kinds: str) -> list[str]:
+        """Topics with messages of these types (``package/Name``), sorted; never /truth."""
+
+    def first(self, topic: str) -> tuple[int, Any] | None:
+        """Stamp [ns] and first message of a topic, or None."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +89,12 @@ def info_names(topic: str) -> list[str]:
     return [base.rsplit('/', 1)[0] + '/camera_info', base + '/camera_info']
 
 
-def image_topics(bag: BagFile) -> list[str]:
+def image_topics(bag: Topics) -> list[str]:
     """Image topics with messages, sorted, never /truth."""
     return [t for t in bag.of_type(*IMAGE_TYPES) if not t.endswith(_UNREADABLE)]
 
 
-def scan(bag: BagFile) -> Scan:
+def scan(bag: Topics) -> Scan:
     """
     Look at the first message of every image topic and of its CameraInfo.
 
@@ -104,7 +123,7 @@ def scan(bag: BagFile) -> Scan:
     )
 
 
-def missing_info(bag: BagFile, topic: str) -> BagError:
+def missing_info(bag: Topics, topic: str) -> BagError:
     """The error for an image topic without CameraInfo."""
     looked = ' and '.join(info_names(topic))
     return BagError(
@@ -124,7 +143,7 @@ def check_size(camera: CameraTopic, shape: tuple[int, ...]) -> None:
         )
 
 
-def _inspect(bag: BagFile, topic: str) -> CameraTopic:
+def _inspect(bag: Topics, topic: str) -> CameraTopic:
     first = bag.first(topic)
     if first is None:
         raise BagError(f'{bag.path}: {topic}: no message can be read; check the recording')
@@ -148,7 +167,7 @@ def _inspect(bag: BagFile, topic: str) -> CameraTopic:
     return camera
 
 
-def _calibration(bag: BagFile, topic: str) -> tuple[str, Calibration | None]:
+def _calibration(bag: Topics, topic: str) -> tuple[str, Calibration | None]:
     known = bag.of_type('sensor_msgs/CameraInfo')
     for name in info_names(topic):
         first = bag.first(name) if name in known else None
@@ -157,7 +176,7 @@ def _calibration(bag: BagFile, topic: str) -> tuple[str, Calibration | None]:
     return '', None
 
 
-def _no_camera(bag: BagFile) -> BagError:
+def _no_camera(bag: Topics) -> BagError:
     names = {kind.replace('/', '/msg/') for kind in IMAGE_TYPES}
     empty = sorted(t for t, kind in bag.topics.items() if kind in names and not is_truth(t))
     if empty:

@@ -39,6 +39,12 @@ class InputConfig(Section):
     pose_tolerance_s: float = Field(
         0.2, ge=0.0, le=5.0, description='Largest distance of an image stamp from a pose [s]'
     )
+    points_topics: str = Field(
+        '', description='Nodes only: traversability/points topics to fuse, separated by commas'
+    )
+    stale_after_s: float = Field(
+        2.0, ge=0.1, le=60.0, description='Nodes only: silence that makes the map unknown [s]'
+    )
 
 
 class StereoConfig(Section):
@@ -95,8 +101,11 @@ class PlaneConfig(Section):
 class MountConfig(Section):
     """Where the camera sits, when no transform says it."""
 
-    source: Literal['auto', 'tf', 'plane'] = Field(
-        'auto', description='Mount from transforms, from the ground plane, or what is there'
+    source: Literal['auto', 'tf', 'calibration', 'plane'] = Field(
+        'auto', description='Where it is from; auto = transforms, else file, else ground plane'
+    )
+    calibration: str = Field(
+        '', description='Robot file with transforms: a path, or a stem in calibration/'
     )
     yaw_rad: float = Field(0.0, ge=-3.2, le=3.2, description='Heading in the robot frame [rad]')
     x_m: float = Field(0.0, ge=-10.0, le=10.0, description='Forward of the robot frame [m]')
@@ -106,6 +115,13 @@ class MountConfig(Section):
     )
     pitch_rad: float = Field(0.0, ge=-1.5, le=1.5, description='Looking down, positive [rad]')
     roll_rad: float = Field(0.0, ge=-1.5, le=1.5, description='Right side down, positive [rad]')
+
+
+    @model_validator(mode='after')
+    def _file_is_named(self) -> 'MountConfig':
+        if self.source == 'calibration' and not self.calibration:
+            raise ValueError('source = calibration needs mount.calibration, the robot file')
+        return self
 
 
 class PyramidConfig(Section):
@@ -195,7 +211,7 @@ class CostConfig(Section):
 
 
 class Config(Section):
-    """All stages."""
+    """All stages; ``autostart`` and ``use_sim_time`` matter to nodes only."""
 
     input: InputConfig = InputConfig()
     stereo: StereoConfig = StereoConfig()
@@ -207,6 +223,8 @@ class Config(Section):
     supervisor: SupervisorConfig = SupervisorConfig()
     map: MapConfig = MapConfig()
     cost: CostConfig = CostConfig()
+    autostart: bool = Field(True, description='Nodes only: configure and activate at start')
+    use_sim_time: bool = Field(False, description='Nodes only: follow /clock')
 
 
 def load_config(path: Path | None = None, overrides: list[str] | None = None) -> Config:
@@ -245,7 +263,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(tree, dict):
         raise ConfigError(f'{path}: ros__parameters must hold sections such as stereo: ...')
-    return tree
+    return {key: value for key, value in tree.items() if key != 'qos_overrides'}  # ROS's own
+
+
+def with_values(config: Config, values: dict[str, Any]) -> Config:
+    """
+    Config with some values replaced, by names such as ``cost.gain``.
+
+    Raises
+    ------
+    ConfigError
+        Unknown name, wrong type, value out of range.
+    """
+    tree = config.model_dump()
+    for name, value in values.items():
+        section, dot, key = name.partition('.')
+        branch = tree.setdefault(section, {}) if dot else tree
+        branch[key or section] = value
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, 'parameter')) from None
 
 
 def config_hash(config: Config) -> str:
@@ -260,10 +298,14 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not (equals and dot):
         raise ConfigError(f'--set {override!r}: write section.key=value')
     value = yaml.safe_load(text)
-    fields = getattr(Config.model_fields.get(section), 'annotation', Section).model_fields
+    stage = getattr(Config.model_fields.get(section), 'annotation', Section)
+    fields = getattr(stage, 'model_fields', {})
     if isinstance(value, int) and name in fields and fields[name].annotation is float:
         value = float(value)  # on the command line 12 means 12.0
-    tree.setdefault(section, {})[name] = value
+    branch = tree.setdefault(section, {})
+    if not isinstance(branch, dict):
+        raise ConfigError(f'--set {override!r}: {section} has no keys of its own')
+    branch[name] = value
 
 
 def _explain(error: ValidationError, source: str) -> str:
@@ -271,7 +313,7 @@ def _explain(error: ValidationError, source: str) -> str:
     key = '.'.join(str(part) for part in first['loc'])
     if first['type'] == 'extra_forbidden':
         section = Config.model_fields.get(str(first['loc'][0]))
-        fields = section.annotation.model_fields if section and section.annotation else None
+        fields = getattr(section.annotation, 'model_fields', None) if section else None
         known = ', '.join(fields or Config.model_fields)
         return f'{source}: unknown key {key!r}; known here: {known}'
     return f"{source}: {key} = {first['input']!r}: {first['msg']}"
