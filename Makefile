@@ -21,7 +21,7 @@ setup: .venv/.setup
 
 .venv/.setup: setup.py setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) -e '.[world,test,dev]'
+	$(PIP) -e '.[ros,world,test,dev]'
 	@touch $@
 
 # The CPU build first: from PyPI alone torch comes with several GB of CUDA.

@@ -8,6 +8,11 @@ from setuptools import find_packages, setup
 
 NAME = 'lagr_perception'
 
+ROS_MESSAGES = [
+    f'ros-{name}' for name in (
+        'sensor-msgs', 'nav-msgs', 'geometry-msgs', 'diagnostic-msgs', 'lifecycle-msgs',
+        'visualization-msgs', 'std-srvs')
+]
 TEST = ['pytest >= 8', 'pytest-timeout', 'hypothesis', 'setuptools >= 70.1']
 
 setup(
@@ -34,7 +39,8 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/launch', sorted(glob('launch/*.launch.py'))),
-        (f'share/{NAME}/config', sorted(glob('config/*.yaml'))),
+        (f'share/{NAME}/config', sorted(glob('config/*.yaml') + glob('config/*.xml')
+                                        + glob('config/*.rviz'))),
         (f'share/{NAME}/calibration', sorted(glob('calibration/*.yaml'))),
     ],
     install_requires=[
@@ -52,11 +58,16 @@ setup(
         'matplotlib >= 3.6',
     ],
     extras_require={
+        'ros': ['ros-rclpy[fastrtps]', *ROS_MESSAGES],
         'world': ['moderngl >= 5.10'],
         'train': ['torch == 2.13.0', 'onnx >= 1.16', 'onnxscript >= 0.1'],
         'test': TEST,
         'dev': ['ruff >= 0.6', 'mypy >= 1.11', 'types-PyYAML', 'pre-commit', *TEST],
     },
-    entry_points={'console_scripts': ['lagr = perception.commands.main:main']},
+    entry_points={'console_scripts': [
+        'lagr = perception.commands.main:main',
+        'traversability_node = perception.nodes.traversability_node:main',
+        'costmap_node = perception.nodes.costmap_node:main',
+    ]},
     zip_safe=False,
 )

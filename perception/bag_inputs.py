@@ -108,12 +108,12 @@ def _pairs(
     pairs = [
         (left, right, baseline)
         for left in lefts for right in rights
-        if (baseline := _baseline(left, right, tree)) > 0
+        if (baseline := measured_baseline(left, right, tree)) > 0
     ]
     return sorted(pairs, key=lambda pair: _pair_rank(pair[0], pair[1]))
 
 
-def _baseline(left: CameraTopic, right: CameraTopic, tree: StaticTree) -> float:
+def measured_baseline(left: CameraTopic, right: CameraTopic, tree: StaticTree) -> float:
     """Distance of the optical centres [m]; 0 = these two are no rectified pair."""
     a, b = left.calibration, right.calibration
     if a is None or b is None or left.info_topic == right.info_topic:

@@ -45,8 +45,8 @@ class Result:
     points: PointLabels | None = None
     labels: WindowLabels | None = None
     probabilities: Float | None = None
-    observation: Observation | None = None
     costmap: Costmap | None = None
+    observation: Observation | None = None
 
 
 class Traversability:
@@ -105,7 +105,7 @@ class Traversability:
             depth = (points, grid) if points and grid else None
             observation = observe(pyramid, probabilities, config.map, depth)
         return Result(frame, clock.ms, grid, estimate, pyramid, points, labels, probabilities,
-                      observation)
+                      observation=observation)
 
     @property
     def contrast(self) -> ContrastMode:

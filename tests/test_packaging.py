@@ -79,17 +79,18 @@ def test_entry_point_resolves(wheel: ZipFile) -> None:
     (name,) = [name for name in wheel.namelist() if name.endswith('entry_points.txt')]
     parser = configparser.ConfigParser()
     parser.read_string(wheel.read(name).decode())
-    assert dict(parser['console_scripts']) == {'lagr': 'perception.commands.main:main'}
-    entry = importlib.metadata.EntryPoint('lagr', parser['console_scripts']['lagr'],
-                                          'console_scripts')
-    assert callable(entry.load())
+    scripts = dict(parser['console_scripts'])
+    assert scripts['lagr'] == 'perception.commands.main:main'
+    assert set(scripts) == {'lagr', 'traversability_node', 'costmap_node'}
+    for name, target in scripts.items():
+        assert callable(importlib.metadata.EntryPoint(name, target, 'console_scripts').load())
 
 
 def test_metadata(wheel: ZipFile) -> None:
     (name,) = [name for name in wheel.namelist() if name.endswith('.dist-info/METADATA')]
     metadata = Parser().parsestr(wheel.read(name).decode())
     extras = metadata.get_all('Provides-Extra') or []
-    assert {'world', 'train', 'test', 'dev'} <= set(extras)
+    assert {'ros', 'world', 'train', 'test', 'dev'} <= set(extras)
     required = [line for line in metadata.get_all('Requires-Dist') or [] if 'extra' not in line]
     assert not [line for line in required if re.match('torch|moderngl|opencv-contrib', line)]
     assert any('LICENSE' in item for item in wheel.namelist())

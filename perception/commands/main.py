@@ -14,8 +14,10 @@ from perception.commands.bench import bench
 from perception.commands.demo import demo
 from perception.commands.evaluate import app as evaluate
 from perception.commands.export import export
+from perception.commands.play import play
 from perception.commands.replay import replay
 from perception.commands.train import app as train
+from perception.commands.up import up
 from perception.commands.world import world
 from perception.errors import PerceptionError
 
@@ -25,6 +27,10 @@ EXTRA_OF_MODULE = {
     'torch': 'train',
     'onnx': 'train',
     'onnxscript': 'train',
+    'rclpy': 'ros',
+    'rosgraph_msgs': 'ros',
+    'diagnostic_msgs': 'ros',
+    'lifecycle_msgs': 'ros',
 }
 
 app = typer.Typer(
@@ -41,6 +47,8 @@ app.command()(replay)
 app.command()(world)
 app.command()(bench)
 app.command()(export)
+app.command()(up)
+app.command()(play)
 app.add_typer(evaluate, name='evaluate')
 app.add_typer(train, name='train')
 

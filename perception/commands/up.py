@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lagr up``: the nodes that the launch file starts, without launch_ros."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perception.config import load_config
+from perception.errors import NodeError
+
+NODES = ('traversability_node', 'costmap_node')
+
+
+def up(
+    params: Annotated[Path | None, typer.Option(help='YAML file of parameters')] = None,
+    processes: Annotated[bool, typer.Option(
+        '--processes', help='One process a node, rather than one for all')] = False,
+    node: Annotated[list[str] | None, typer.Option(
+        help=f'Start only this one of {", ".join(NODES)}; may be repeated')] = None,
+    namespace: Annotated[str, typer.Option(help='Namespace of the nodes')] = '',
+    log_level: Annotated[str, typer.Option(help='debug, info, warn, error or fatal')] = 'info',
+    use_sim_time: Annotated[bool, typer.Option(
+        '--use-sim-time', help='Follow /clock')] = False,
+) -> None:
+    """Start the ROS 2 nodes until SIGINT or SIGTERM (needs the extra ros)."""
+    names = node or list(NODES)
+    for name in names:
+        if name not in NODES:
+            raise typer.BadParameter(f'{name!r}: choose {", ".join(NODES)}', param_hint='--node')
+    if params is not None:
+        check_params(params)
+    arguments = ros_arguments(params, namespace, log_level, use_sim_time)
+    from perception.nodes.up import run_here, run_processes
+
+    code = run_processes(names, arguments) if processes else run_here(names, arguments)
+    if code:
+        raise typer.Exit(code)
+
+
+def check_params(path: Path) -> None:
+    """Fail now, with one line, on what a node would refuse later: keys, types, files."""
+    from perception.inference import network_path, read_manifest
+    from perception.mounts import load_mounts
+
+    config = load_config(path)
+    read_manifest(network_path(config.network.name))
+    if config.mount.calibration:
+        load_mounts(config.mount.calibration)
+
+
+def ros_arguments(
+    params: Path | None, namespace: str, log_level: str, use_sim_time: bool
+) -> list[str]:
+    """Arguments for rclpy, from the options."""
+    if log_level not in ('debug', 'info', 'warn', 'error', 'fatal'):
+        raise NodeError(f'--log-level {log_level}: choose debug, info, warn, error or fatal')
+    arguments = ['--ros-args', '--log-level', log_level]
+    if params is not None:
+        arguments += ['--params-file', str(params.resolve())]
+    if namespace:
+        arguments += ['-r', f'__ns:=/{namespace.strip("/")}']
+    if use_sim_time:
+        arguments += ['-p', 'use_sim_time:=true']
+    return arguments

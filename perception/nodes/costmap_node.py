@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fuse the points of one or more traversability nodes over poses into a cost map for Nav2."""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from time import monotonic, perf_counter
+from typing import Any
+
+from rclpy.subscription import Subscription
+
+from perception import bag_encode as encode
+from perception.bag_poses import pose_matrix
+from perception.camera import normal_offset_from_pose
+from perception.cloud import observation_from_cloud
+from perception.errors import CalibrationError, MessageError, TransformError
+from perception.live_match import BACKWARD_NS
+from perception.mapping import Mapper, unknown_like
+from perception.monitor import RateMeter, StageTimes
+from perception.nodes.diagnostics import ERROR, WARN, Status, time_values
+from perception.nodes.lifecycle import PerceptionNode, Topic
+from perception.nodes.poses import Poses
+from perception.nodes.run import main as run_main
+from perception.nodes.wire import (
+    LossCounter,
+    from_bytes,
+    reliable,
+    stamp_of,
+    steady_timer,
+    subscribe_bytes,
+)
+from perception.projection import mount_on_plane
+from perception.types import Costmap, Float
+
+POINTS, PLANE = 'sensor_msgs/PointCloud2', 'geometry_msgs/PoseStamped'
+POINTS_NAME, PLANE_NAME = 'traversability/points', 'ground_plane'
+CHECK_PERIOD_S = 0.05
+LOOK_EVERY = 10  # checks between two looks for new cameras
+MOST_WAITING = 20
+
+
+@dataclass
+class Source:
+    """One camera that feeds the map."""
+
+    topic: str
+    subscriptions: list[Subscription[Any]]
+    rate: RateMeter
+    losses: LossCounter
+    planes: dict[int, Float]
+    newest_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Points that wait for the pose at their stamp."""
+
+    source: Source
+    stamp_ns: int
+    data: bytes
+    arrived_s: float
+
+
+class CostmapNode(PerceptionNode):
+    """Points and poses in; one occupancy grid for each message of points out, same stamp."""
+
+    published = (
+        Topic('costmap', 'nav_msgs/OccupancyGrid', 'latched',
+              'in the odom frame: -1 unknown, 0 free, 1-98 graded, 100 lethal, never 99'),
+    )
+    subscribed = (
+        ('input.points_topics', 'sensor_msgs/PointCloud2', 'traversability/points of one or more '
+         'traversability nodes; reliable'),
+        ('ground_plane beside each', 'geometry_msgs/PoseStamped', 'gives the mount where neither '
+         'tf nor calibration does; reliable'),
+        ('input.odometry_topic', 'nav_msgs/Odometry', 'motion of the robot'),
+        ('/tf, /tf_static', 'tf2_msgs/TFMessage', 'mount and poses, where tf2_ros is installed'),
+    )
+    sections = ('input', 'mount', 'map', 'cost')
+
+    def __init__(self) -> None:
+        self._sources: dict[str, Source] = {}
+        self._waiting: deque[Waiting] = deque()
+        self._poses: Poses | None = None
+        self._mapper: Mapper | None = None
+        self._timer: Any = None
+        self._last: Costmap | None = None
+        self._unknown = False
+        self._checks = self._dropped = self._jumps = 0
+        self._published, self._times = RateMeter(), StageTimes()
+        super().__init__('costmap_node')
+
+    def prepare(self) -> None:
+        """Lay out the map's cells."""
+        self._mapper = Mapper(self.config.map, self.config.cost)
+
+    def start(self) -> None:
+        """Subscribe to odometry, and to cameras as they come."""
+        self._poses = Poses(self, self.config, on_pose=self._drain)
+        self._timer = steady_timer(self, CHECK_PERIOD_S, self._check)
+        self._look()
+
+    def stop(self) -> None:
+        """Unsubscribe and forget."""
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+        if self._poses is not None:
+            self._poses.close()
+        for source in self._sources.values():
+            for subscription in source.subscriptions:
+                self.destroy_subscription(subscription)
+        self._sources, self._waiting = {}, deque()
+        self._poses = self._timer = self._last = None
+        if self._mapper is not None:
+            self._mapper.reset()
+
+    def release(self) -> None:
+        """Free the map."""
+        self._mapper = None
+
+    def reconfigured(self) -> None:
+        """Take new settings over; the map is kept unless its cells changed."""
+        if self._mapper is not None:
+            self._mapper = self._mapper.reconfigured(self.config.map, self.config.cost)
+
+    def _check(self) -> None:
+        """Look for new cameras now and then, for poses that came late, and for silence."""
+        self._checks += 1
+        if self._checks % LOOK_EVERY == 0:
+            self._look()
+        self._drain()
+        self._mind_silence()
+
+    def _look(self) -> None:
+        named = [self.resolve_topic_name(name.strip())
+                 for name in self.config.input.points_topics.split(',') if name.strip()]
+        inside = self.get_namespace().rstrip('/') + '/'
+        found = named or [
+            topic for topic, kinds in self.get_topic_names_and_types()
+            if 'sensor_msgs/msg/PointCloud2' in kinds and topic.startswith(inside)
+            and topic.endswith('/' + POINTS_NAME) and self.count_publishers(topic)]
+        for topic in found:
+            if topic not in self._sources:
+                self._subscribe(topic)
+
+    def _subscribe(self, topic: str) -> None:
+        source = self._sources[topic] = Source(topic, [], RateMeter(), LossCounter(), {})
+        plane = topic.removesuffix(POINTS_NAME) + PLANE_NAME
+        for kind, name, receive in (
+                (PLANE, plane, lambda data: self._take_plane(source, plane, data)),
+                (POINTS, topic, lambda data: self._take_points(source, data))):
+            source.subscriptions.append(subscribe_bytes(
+                self, kind, name, reliable(5), receive,
+                source.losses if kind == POINTS else None))
+        self.get_logger().info(f'camera {len(self._sources)}: {topic}')
+
+    def _take_plane(self, source: Source, topic: str, data: bytes) -> None:
+        pose = from_bytes(data, PLANE, topic).pose
+        matrix = pose_matrix(pose.position, pose.orientation)
+        if matrix is not None:
+            source.planes[stamp_of(data)] = matrix
+        while len(source.planes) > MOST_WAITING:
+            source.planes.pop(next(iter(source.planes)))
+        self._drain()
+
+    def _take_points(self, source: Source, data: bytes) -> None:
+        source.rate.tick()
+        stamp_ns, newest = stamp_of(data), source.newest_ns
+        if newest is not None and stamp_ns < newest - BACKWARD_NS:
+            self._begin_again()
+        source.newest_ns = stamp_ns
+        self._waiting.append(Waiting(source, stamp_ns, data, monotonic()))
+        if len(self._waiting) > MOST_WAITING:
+            self._waiting.popleft()
+            self._dropped += 1
+        self._drain()
+
+    def _begin_again(self) -> None:
+        """Stamps of a camera jumped backwards: forget the map; the others' jumps are the same."""
+        self.get_logger().warning('stamps jumped backwards: map and queues are reset')
+        self._jumps += 1
+        self._waiting.clear()
+        for source in self._sources.values():
+            source.newest_ns = None
+        if self._mapper is not None:
+            self._mapper.reset()
+
+    def _drain(self) -> None:
+        """Fuse what has its pose, in the order of arrival."""
+        while self._waiting:
+            first = self._waiting[0]
+            age = monotonic() - first.arrived_s
+            final = age >= self.config.input.pose_tolerance_s
+            try:
+                if not self._try(first, final=final):
+                    return
+            except (TransformError, CalibrationError) as error:
+                if not final:
+                    return
+                self._dropped += 1
+                self.fault('transform', f'{first.source.topic}: {error}')
+            except MessageError as error:
+                self._dropped += 1
+                self.fault('points', str(error))
+            self._waiting.popleft()
+
+    def _try(self, item: Waiting, *, final: bool) -> bool:
+        """Fuse and publish one message; False where its pose may still come."""
+        poses, mapper = self._poses, self._mapper
+        assert poses is not None
+        assert mapper is not None
+        message = from_bytes(item.data, POINTS, item.source.topic)
+        camera = message.header.frame_id
+        base_from_camera = self._mount(item, camera)
+        if not final and not poses.ready(item.stamp_ns):
+            return False
+        odom_from_base = poses.at(item.stamp_ns)
+        started = perf_counter()
+        observation = observation_from_cloud(message, item.source.topic)
+        robot_xy = (float(odom_from_base[0, 3]), float(odom_from_base[1, 3]))
+        costmap = mapper.fuse(observation, odom_from_base @ base_from_camera, robot_xy,
+                              item.stamp_ns, cameras=self._active())
+        self._publish(replace(costmap, frame_id=poses.frame), unknown=False)
+        self._times.add({'map': (perf_counter() - started) * 1e3})
+        return True
+
+    def _mount(self, item: Waiting, camera: str) -> Float:
+        """base_from_camera; from the frame's own ground plane where nothing else has it."""
+        assert self._poses is not None
+        mount = self._poses.mount(camera)
+        if mount.base_from_camera is not None:
+            return mount.base_from_camera
+        plane = item.source.planes.get(item.stamp_ns)
+        if plane is None:
+            raise TransformError(f'no {PLANE_NAME} of the same stamp beside the points')
+        return mount_on_plane(*normal_offset_from_pose(plane), self.config.mount)
+
+    def _active(self) -> int:
+        """Cameras that gave points lately."""
+        limit = self.config.input.stale_after_s
+        ages = [source.rate.age_s() for source in self._sources.values()]
+        return max(1, sum(age is not None and age < limit for age in ages))
+
+    def _publish(self, costmap: Costmap, *, unknown: bool) -> None:
+        self._last, self._unknown = costmap, unknown
+        if not unknown:
+            self._published.tick()
+        self.send('costmap', encode.occupancy_grid_message(costmap))
+
+    def _mind_silence(self) -> None:
+        """Publish an all-unknown grid, once, where no new map came for ``stale_after_s``."""
+        age = self._published.age_s()
+        if self._last is None or self._unknown or age is None or (
+                age < self.config.input.stale_after_s):
+            return
+        assert self._mapper is not None
+        self._mapper.reset()
+        self._publish(unknown_like(self._last, self._last.stamp_ns + round(age * 1e9)),
+                      unknown=True)
+        self.fault('stale', f'no new cost map for {age:.1f} s: all cells are unknown until input '
+                   f'returns ({self._cause()})')
+
+    def _cause(self) -> str:
+        limit = self.config.input.stale_after_s
+        dead = [s.topic for s in self._sources.values()
+                if (age := s.rate.age_s()) is None or age > limit]
+        if dead:
+            return f'no points on {", ".join(dead)}'
+        return self.faults.recent('transform') or 'points come, but no pose'
+
+    def statuses(self) -> list[Status]:
+        """Report input, output and transforms."""
+        return [self._input_status(), self._output_status(), self._transform_status()]
+
+    def _input_status(self) -> Status:
+        status = Status('input', values={'cameras': self._active() if self._sources else 0,
+                                         'dropped': self._dropped, 'time_jumps': self._jumps})
+        status.report(ERROR, self.faults.recent('points'))
+        if self.state == 'active' and not self._sources:
+            status.report(ERROR, f'no topic {POINTS_NAME} is published under '
+                          f'{self.get_namespace()}; start a traversability_node')
+        for source in self._sources.values():
+            age = source.rate.age_s()
+            status.values[source.topic] = (
+                f'{source.rate.rate_hz():.1f} Hz, '
+                f'{"never" if age is None else f"{age:.1f} s ago"}, '
+                f'{source.rate.count} received, {source.losses.lost} lost in transport')
+            if age is None or age > self.config.input.stale_after_s:
+                status.report(ERROR, f'no points on {source.topic}: '
+                              f'{"none yet" if age is None else f"last {age:.1f} s ago"}')
+        return status
+
+    def _output_status(self) -> Status:
+        status = Status('output', values={
+            'rate_hz': self._published.rate_hz(), 'age_s': self._published.age_s(),
+            'published': self._published.count, 'waiting': len(self._waiting),
+            'map': 'unknown' if self._unknown or self._last is None else 'known'})
+        status.values |= time_values(self._times)
+        if self._unknown:
+            status.report(ERROR, f'the cost map is unknown: {self._cause()}')
+        elif self._last is None and self.state == 'active':
+            status.report(WARN, f'no cost map yet: {self._cause()}')
+        return status
+
+    def _transform_status(self) -> Status:
+        status = Status('transforms', values={'failures': self.faults.counts['transform'],
+                                              'bad_poses': self.faults.counts['odometry']})
+        status.report(ERROR, self.faults.recent('odometry'))
+        status.report(ERROR, self.faults.recent('transform'))
+        if self._poses is not None:
+            status.values['source'] = self._poses.source
+            status.values['odometry_age_s'] = self._poses.rate.age_s()
+        return status
+
+
+def main() -> None:
+    """Run the node: ``costmap_node --ros-args ...``."""
+    run_main(CostmapNode)
+
+
+if __name__ == '__main__':
+    main()

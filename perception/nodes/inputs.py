@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera inputs of a node: found, matched by stamp, with every CameraInfo honoured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from rclpy.node import Node
+
+from perception.bag_inputs import Inputs, choose_inputs, measured_baseline
+from perception.bag_lens import calibration_from_info
+from perception.bag_poses import StaticTree
+from perception.bag_topics import CameraTopic
+from perception.config import InputConfig
+from perception.errors import CalibrationError, PerceptionError
+from perception.frames import FrameBuilder
+from perception.live_match import LiveMatcher, Match
+from perception.monitor import RateMeter
+from perception.nodes.lifecycle import PerceptionNode
+from perception.nodes.live_topics import INFO_TYPE, LiveTopics
+from perception.nodes.wire import from_bytes, stamp_of, steady_timer, without_stamp
+from perception.types import Float, Frame
+
+LOOK_PERIOD_S = 0.2
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Undecoded messages of one instant, and what turns them into a frame."""
+
+    match: Match
+    builder: FrameBuilder
+    kinds: tuple[str, str]
+
+    def frame(self, odom_from_base: Float | None, base_from_camera: Float | None) -> Frame:
+        """Decode and rectify; errors as of ``FrameBuilder.build``."""
+        chosen, match = self.builder.inputs, self.match
+        partner = chosen.right or chosen.depth
+        image = from_bytes(match.first, self.kinds[0], chosen.image.topic)
+        second = None if match.second is None or partner is None else from_bytes(
+            match.second, self.kinds[1], partner.topic)
+        return self.builder.build(match.stamp_ns, image, second, odom_from_base=odom_from_base,
+                                  base_from_camera=base_from_camera)
+
+
+class CameraInputs:
+    """
+    Stereo pair, RGB-D pair or camera of a running graph.
+
+    ``on_shot`` gets every matched instant, ``on_jump`` is told when stamps jump backwards.
+    """
+
+    def __init__(
+        self, node: PerceptionNode, config: InputConfig, *, on_shot: Callable[[Shot], None],
+        on_jump: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._config = replace_names(node, config)
+        self._on_shot, self._on_jump = on_shot, on_jump
+        self.topics = LiveTopics(node, self._config, self._receive)
+        self.rate = RateMeter()
+        self.chosen: Inputs | None = None
+        self.matcher: LiveMatcher | None = None
+        self.searching = ''
+        self._builder: FrameBuilder | None = None
+        self._infos: dict[str, bytes] = {}
+        self._broken = ''
+        self._jumps = 0
+        self._timer = steady_timer(node, LOOK_PERIOD_S, self._search)
+
+    def close(self) -> None:
+        """Unsubscribe from everything."""
+        self._node.destroy_timer(self._timer)
+        self.topics.close()
+
+    @property
+    def received(self) -> int:
+        """Frames whose image came."""
+        return self.rate.count
+
+    @property
+    def lost(self) -> int:
+        """Images that the transport lost."""
+        if self.chosen is None:
+            return 0
+        return self.topics.losses[self.chosen.image.topic].lost
+
+    def _search(self) -> None:
+        """Look for inputs, until they are chosen."""
+        if self.chosen is None:
+            self.topics.look()
+            self._choose()
+
+    def _receive(self, topic: str, data: bytes) -> None:
+        if self.chosen is None:
+            self._choose()
+        elif topic == self.chosen.image.topic or topic == _partner(self.chosen):
+            self._match(topic, data)
+        else:
+            self._take_info(topic, data)
+
+    def _choose(self) -> None:
+        """Choose once every topic has spoken; wait a little for those that have not."""
+        topics = self.topics
+        if not topics.watched:
+            self.searching = self._nothing()
+            return
+        if not (topics.complete or topics.settled):
+            return
+        self.searching = topics.silent()
+        try:
+            chosen = choose_inputs(topics, StaticTree({}), self._config)
+        except PerceptionError as error:
+            self.searching = self.searching or str(error)
+            return
+        if chosen.kind == 'mono' and (not topics.settled or self.searching):
+            return  # the other half of a pair may still come
+        self._take(chosen)
+
+    def _take(self, chosen: Inputs) -> None:
+        self.searching = ''
+        self.chosen = chosen
+        cameras = [c for c in (chosen.image, chosen.right, chosen.depth) if c]
+        images = [camera.topic for camera in cameras]
+        infos = [camera.info_topic for camera in cameras if camera.info_topic]
+        waiting = {t: p.newest for t, p in self.topics.watched.items() if p.newest is not None}
+        self.topics.keep([*images, *infos])
+        self.matcher = LiveMatcher(self._config.sync_tolerance_s, paired=len(images) > 1)
+        self._infos = {topic: without_stamp(waiting[topic]) for topic in infos}
+        self._builder = FrameBuilder.of(chosen)
+        self._node.get_logger().info(f'inputs: {describe(chosen)}')
+        for topic in images:
+            self._match(topic, waiting[topic])
+
+    def _match(self, topic: str, data: bytes) -> None:
+        chosen, matcher = self.chosen, self.matcher
+        assert chosen is not None
+        assert matcher is not None
+        second = topic != chosen.image.topic
+        if not second:
+            self.rate.tick()
+        match = matcher.add(stamp_of(data), data, second=second)
+        if matcher.jumps > self._jumps:
+            self._jumps = matcher.jumps
+            self._on_jump()
+        if match is None:
+            return
+        if self._builder is None:
+            self._node.fault('input', self._broken)
+            return
+        watched = self.topics.watched
+        kinds = (watched[chosen.image.topic].kind, watched[_partner(chosen) or topic].kind)
+        self._on_shot(Shot(match, self._builder, kinds))
+
+    def _take_info(self, topic: str, data: bytes) -> None:
+        """Honour a CameraInfo that differs from the last one in anything but its stamp."""
+        content = without_stamp(data)
+        if self.chosen is None or self._infos.get(topic) == content:
+            return
+        self._infos[topic] = content
+        try:
+            self.chosen = with_info(self.chosen, topic, data)
+            self._builder = FrameBuilder.of(self.chosen)
+            self._node.get_logger().info(f'{topic} changed: {describe(self.chosen)}')
+        except PerceptionError as error:
+            self._builder, self._broken = None, str(error)
+            self._node.fault('input', self._broken)
+
+    def _nothing(self) -> str:
+        """Say that there is no camera to find."""
+        outside = self.topics.outside()
+        where = self._node.get_namespace()
+        if outside:
+            return (f'no camera topic under {where}; there is {", ".join(outside[:3])}: name it '
+                    'in input.image_topic, or start the node in that namespace')
+        return ('no topic of type sensor_msgs/Image or CompressedImage is published'
+                f'{"" if where == "/" else " under " + where}; start the camera driver')
+
+
+def replace_names(node: Node, config: InputConfig) -> InputConfig:
+    """Config whose topic names are absolute: namespace and remappings applied."""
+    names = ('image_topic', 'right_image_topic', 'depth_topic')
+    return config.model_copy(update={
+        name: node.resolve_topic_name(getattr(config, name)) for name in names
+        if getattr(config, name)})
+
+
+def with_info(chosen: Inputs, topic: str, data: bytes) -> Inputs:
+    """
+    Inputs with the calibration that a new CameraInfo gives.
+
+    Raises
+    ------
+    CalibrationError
+        It is absurd, or the two cameras are no stereo pair any more.
+    MessageError
+        The bytes are no CameraInfo.
+    """
+    calibration = calibration_from_info(from_bytes(data, INFO_TYPE, topic), topic)
+
+    def renewed(camera: CameraTopic | None) -> CameraTopic | None:
+        if camera is None or camera.info_topic != topic:
+            return camera
+        return replace(camera, calibration=calibration, width=calibration.camera.width,
+                       height=calibration.camera.height)
+
+    image = renewed(chosen.image)
+    assert image is not None
+    other = replace(chosen, image=image, right=renewed(chosen.right), depth=renewed(chosen.depth))
+    if other.right is None:
+        return other
+    baseline = measured_baseline(other.image, other.right, StaticTree({}))
+    if baseline <= 0:
+        raise CalibrationError(
+            f'{topic}: does not fit the other camera of the pair any more (size, focal length, '
+            'row of the principal point, or P[3] of the right one); calibrate the pair'
+        )
+    return replace(other, baseline_m=baseline)
+
+
+def describe(chosen: Inputs) -> str:
+    """One line on what was taken."""
+    camera = chosen.image.calibration.camera if chosen.image.calibration else None
+    topics = [c.topic for c in (chosen.image, chosen.right, chosen.depth) if c]
+    names = {'stereo': 'stereo pair', 'rgbd': 'RGB-D pair', 'mono': 'one camera'}
+    size = f', {camera.width} x {camera.height}, fx {camera.fx:.1f} px' if camera else ''
+    base = f', baseline {chosen.baseline_m:.3f} m' if chosen.baseline_m else ''
+    notes = ''.join(f'; {note}' for note in chosen.notes)
+    return f'{names[chosen.kind]} {" + ".join(topics)}{size}{base}{notes}'
+
+
+def _partner(chosen: Inputs) -> str:
+    """Topic of the other half of a pair."""
+    other = chosen.right or chosen.depth
+    return other.topic if other else ''

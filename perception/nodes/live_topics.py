@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cameras of a running graph, looked at through their first messages as those of a bag are."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from rclpy.subscription import Subscription
+
+from perception.bag_file import is_truth
+from perception.bag_topics import IMAGE_TYPES, base_name, info_names
+from perception.config import InputConfig
+from perception.nodes.fastdds import loss_hint
+from perception.nodes.lifecycle import PerceptionNode
+from perception.nodes.wire import (
+    LossCounter,
+    best_effort,
+    from_bytes,
+    stamp_of,
+    subscribe_bytes,
+)
+
+INFO_TYPE = 'sensor_msgs/CameraInfo'
+CAMERA_TYPES = (*IMAGE_TYPES, INFO_TYPE)
+SILENT_S = 2.0
+"""A publisher that gave nothing for so long is called silent."""
+
+_OWN = re.compile(r'/(traversability|scene)/(image|confidence|overlay)(/.*)?$')
+
+
+@dataclass
+class Peek:
+    """A topic being watched: its type, newest bytes, and since when."""
+
+    kind: str
+    subscription: Subscription[Any] | None = None
+    newest: bytes | None = None
+    since_s: float = field(default_factory=monotonic)
+
+
+class LiveTopics:
+    """
+    Watch every camera topic of the graph until inputs are chosen, then only the chosen ones.
+
+    It keeps the look-up of ``bag_topics.Topics``, so the rules that choose are those of a replay.
+    """
+
+    path = Path('live topics')
+
+    def __init__(
+        self, node: PerceptionNode, config: InputConfig, on_data: Callable[[str, bytes], None],
+    ) -> None:
+        self._node = node
+        self._config = config
+        self._on_data = on_data
+        self.watched: dict[str, Peek] = {}
+        self.losses: dict[str, LossCounter] = {}
+        self.newest_s = monotonic()  # when the last topic appeared
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Topic -> type of what is watched."""
+        return {topic: peek.kind.replace('/', '/msg/') for topic, peek in self.watched.items()}
+
+    def of_type(self, *kinds: str) -> list[str]:
+        """Watched topics of these types that gave a message, sorted."""
+        return sorted(topic for topic, peek in self.watched.items()
+                      if peek.kind in kinds and peek.newest is not None)
+
+    def first(self, topic: str) -> tuple[int, Any] | None:
+        """Stamp [ns] and newest message of a topic, or None."""
+        peek = self.watched.get(topic)
+        if peek is None or peek.newest is None:
+            return None
+        return stamp_of(peek.newest), from_bytes(peek.newest, peek.kind, topic)
+
+    def look(self) -> None:
+        """Watch topics that have come into the graph since the last look."""
+        for topic, kinds in self._node.get_topic_names_and_types():
+            kind = kinds[0].replace('/msg/', '/')
+            if topic in self.watched or kind not in CAMERA_TYPES or not self._may_use(topic):
+                continue
+            if self._node.count_publishers(topic):
+                self._watch(topic, kind)
+
+    def keep(self, topics: list[str]) -> None:
+        """Stop watching all other topics."""
+        for topic in [t for t in self.watched if t not in topics]:
+            self._drop(topic)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self.keep([])
+
+    @property
+    def complete(self) -> bool:
+        """True where every watched topic gave a message."""
+        return bool(self.watched) and all(p.newest is not None for p in self.watched.values())
+
+    @property
+    def settled(self) -> bool:
+        """True where no topic appeared lately."""
+        return monotonic() - self.newest_s >= SILENT_S
+
+    def silent(self) -> str:
+        """Name image topics whose publisher is matched but gave nothing, with the remedy."""
+        now = monotonic()
+        quiet = [topic for topic, peek in sorted(self.watched.items())
+                 if peek.newest is None and peek.kind != INFO_TYPE
+                 and now - peek.since_s >= SILENT_S and self._node.count_publishers(topic)]
+        if not quiet:
+            return ''
+        heard = any(peek.newest is not None for peek in self.watched.values())
+        more = ', though its CameraInfo or other camera topics come' if heard else ''
+        return (f'no image on {", ".join(quiet)}: publisher matched, nothing received{more}. '
+                f'{loss_hint()}')
+
+    def outside(self) -> list[str]:
+        """Image topics of the graph that this node may not use, as they lie outside."""
+        return [topic for topic, kinds in self._node.get_topic_names_and_types()
+                if kinds[0].replace('/msg/', '/') in IMAGE_TYPES and not self._inside(topic)
+                and not _OWN.search(topic) and self._node.count_publishers(topic)]
+
+    def _watch(self, topic: str, kind: str) -> None:
+        peek = self.watched[topic] = Peek(kind)
+        losses = self.losses.setdefault(topic, LossCounter())
+        self.newest_s = monotonic()
+
+        def receive(data: bytes) -> None:
+            peek.newest = data
+            self._on_data(topic, data)
+
+        peek.subscription = subscribe_bytes(
+            self._node, kind, topic, best_effort(), receive, losses)
+
+    def _drop(self, topic: str) -> None:
+        subscription = self.watched.pop(topic).subscription
+        if subscription is not None:
+            self._node.destroy_subscription(subscription)
+
+    def _may_use(self, topic: str) -> bool:
+        if is_truth(topic) or _OWN.search(topic):
+            return False
+        named = self._named()
+        if named:
+            return topic in named
+        return self._inside(topic)
+
+    def _inside(self, topic: str) -> bool:
+        """A node looks for topics in its own namespace and below; at the root, everywhere."""
+        return topic.startswith(self._node.get_namespace().rstrip('/') + '/')
+
+    def _named(self) -> set[str]:
+        """Topics that the parameters name, where they leave nothing to find; else empty."""
+        c = self._config
+        names = [self._resolve(n) for n in (c.image_topic, c.right_image_topic, c.depth_topic)
+                 if n]
+        if not c.image_topic or len(names) < 2:
+            return set()
+        found: set[str] = set()
+        for name in names:
+            base = base_name(name)
+            found |= {base, base + '/compressed', base + '/compressedDepth'} if base == name else (
+                {name})
+            found |= set(info_names(name))
+        return found
+
+    def _resolve(self, name: str) -> str:
+        return self._node.resolve_topic_name(name)

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label every camera frame: traversability images and points, and the ground plane."""
+
+from threading import Thread
+from time import monotonic
+from typing import Any
+
+from perception import bag_encode as encode
+from perception.bench import read_pair
+from perception.camera import plane_pose
+from perception.cloud import cloud_columns
+from perception.config import NetworkConfig
+from perception.draw import overlay, predicted_images
+from perception.errors import (
+    CalibrationError,
+    NetworkError,
+    PerceptionError,
+    TransformError,
+)
+from perception.inference import Network, load_network, network_path, read_manifest
+from perception.monitor import RateMeter, StageTimes
+from perception.nodes.diagnostics import ERROR, WARN, Status, time_values
+from perception.nodes.inputs import CameraInputs, Shot, describe
+from perception.nodes.lifecycle import PerceptionNode, Topic
+from perception.nodes.poses import Poses
+from perception.nodes.run import main as run_main
+from perception.nodes.worker import NewestWorker
+from perception.pipeline import Result, Traversability
+from perception.types import CLASSES, UNLABELED, Float
+
+LOAD_PATIENCE_S = 2.0  # below the 4 s after which Nav2's lifecycle manager gives a node up
+POSE_WAIT_S = 0.05  # for the odometry that brackets an image; labels do not depend on it
+
+
+class TraversabilityNode(PerceptionNode):
+    """Camera images in; class labels, their confidence, points for the map, the plane out."""
+
+    published = (
+        Topic('traversability/image', 'sensor_msgs/Image', 'reliable, 1',
+              'mono8: 0 super-ground, 1 ground, 2 footline, 3 obstacle, 4 super-obstacle, 255 '
+              'unlabelled', 'somebody subscribes'),
+        Topic('traversability/confidence', 'sensor_msgs/Image', 'reliable, 1',
+              'mono8: 0-255, 0 where unlabelled', 'somebody subscribes'),
+        Topic('traversability/overlay', 'sensor_msgs/Image', 'reliable, 1',
+              'rgb8: labels over the rectified image', 'somebody subscribes'),
+        Topic('traversability/points', 'sensor_msgs/PointCloud2', 'reliable, 5',
+              'in the optical frame: x y z, histogram (5 float32), weight, rgb of the class'),
+        Topic('ground_plane', 'geometry_msgs/PoseStamped', 'reliable, 1',
+              'foot of the camera on the plane, z = normal, in the optical frame'),
+        Topic('traversability/label_info', 'vision_msgs/LabelInfo', 'latched',
+              'class names of traversability/image', 'vision_msgs is installed'),
+    )
+    subscribed = (
+        ('input.image_topic', 'sensor_msgs/Image or CompressedImage', 'left or only camera'),
+        ('input.right_image_topic', 'sensor_msgs/Image or CompressedImage', 'right camera'),
+        ('input.depth_topic', 'sensor_msgs/Image or CompressedImage', "depth in the image's "
+         'pixels: 16UC1 mm or 32FC1 m'),
+        ('camera_info beside each', 'sensor_msgs/CameraInfo', 'honoured at every change'),
+        ('input.odometry_topic', 'nav_msgs/Odometry', 'carries a lost plane on'),
+        ('/tf, /tf_static', 'tf2_msgs/TFMessage', 'mount and poses, where tf2_ros is installed'),
+    )
+    sections = ('input', 'stereo', 'plane', 'mount', 'pyramid', 'contrast', 'network',
+                'supervisor', 'map')
+
+    def __init__(self) -> None:
+        self._network: Network | None = None
+        self._chain: Traversability | None = None
+        self._inputs: CameraInputs | None = None
+        self._poses: Poses | None = None
+        self._worker: NewestWorker[Shot] | None = None
+        self._loading_s: float | None = None
+        self._load_error = ''
+        self._answers, self._times = RateMeter(), StageTimes()
+        self._plane: dict[str, Any] = {}
+        self._refused = self._no_plane = self._before = 0
+        self._jumped = False
+        super().__init__('traversability_node')
+
+    def prepare(self) -> None:
+        """Check the network's files, then load it in a thread."""
+        network = self.config.network
+        read_manifest(network_path(network.name))
+        self._load_error, self._loading_s = '', monotonic()
+        self.get_logger().info(f'loading network {network.name}')
+        loader = Thread(target=self._load, args=(network,), name='load', daemon=True)
+        loader.start()
+        loader.join(LOAD_PATIENCE_S)
+        if self._load_error:
+            raise NetworkError(self._load_error)
+
+    def start(self) -> None:
+        """Subscribe and process the newest frame, always."""
+        self._worker = NewestWorker('frames', self._process)
+        self._poses = Poses(self, self.config)
+        self._inputs = CameraInputs(self, self.config.input, on_shot=self._take,
+                                    on_jump=self._jump)
+        self._announce_labels()
+
+    def stop(self) -> None:
+        """Unsubscribe, finish the frame in work."""
+        for part in (self._inputs, self._poses):
+            if part is not None:
+                part.close()
+        if self._worker is not None:
+            self._worker.stop()
+            self._before += self._worker.dropped
+        self._inputs = self._poses = self._worker = None
+
+    def release(self) -> None:
+        """Free the network."""
+        self._network = self._chain = self._loading_s = None
+
+    def reconfigured(self) -> None:
+        """Take new settings over from the next frame on; the plane is kept."""
+        if self._chain is not None:
+            self._chain = self._chain.reconfigured(self.config)
+
+    def _load(self, config: NetworkConfig) -> None:
+        started = monotonic()
+        try:
+            self._network = load_network(config.name, config.engine, config.threads)
+        except NetworkError as error:
+            self._load_error = str(error)
+            return
+        Traversability(self.config, self._network).process(read_pair())  # the first one is slow
+        self._chain = Traversability(self.config, self._network)
+        self.get_logger().info(
+            f'network {config.name} loaded in {monotonic() - started:.1f} s: {self._engine()}')
+
+    def _take(self, shot: Shot) -> None:
+        if self._worker is not None:
+            self._worker.put(shot)
+
+    def _jump(self) -> None:
+        """Stamps began again: the worker forgets before the next frame."""
+        self.get_logger().warning('stamps jumped backwards: plane and queues are reset')
+        if self._worker is not None:
+            self._worker.clear()
+        self._jumped = True
+
+    def _process(self, shot: Shot) -> None:
+        """One frame, in the worker's thread."""
+        chain = self._chain
+        if chain is None:
+            self._refused += 1
+            return
+        if self._jumped:
+            self._jumped = False
+            chain.reset()
+        stamp_ns, camera = shot.match.stamp_ns, shot.builder.camera.frame_id
+        try:
+            frame = shot.frame(*self._where(stamp_ns, camera))
+            result = chain.process(frame)
+        except PerceptionError as error:
+            self._refused += 1
+            self.fault('frame', str(error))
+            return
+        self._answer(result)
+
+    def _where(self, stamp_ns: int, camera: str) -> tuple[Float | None, Float | None]:
+        """Pose and mount where they are known; labels are made without them too."""
+        poses = self._poses
+        if poses is None:
+            return None, None
+        poses.wait(stamp_ns, POSE_WAIT_S)
+        pose = mount = None
+        try:
+            mount = poses.mount(camera).base_from_camera
+            pose = poses.at(stamp_ns)
+        except (TransformError, CalibrationError) as error:
+            self.fault('transform', str(error))
+        return pose, mount
+
+    def _answer(self, result: Result) -> None:
+        """Publish what a frame gave; the map's part first."""
+        self._times.add(result.stage_ms)
+        if result.plane is None or result.observation is None:
+            self._no_plane += 1
+            self.fault('plane', 'no ground plane: nothing is published; is the ground in view, '
+                       'and does the calibration fit?')
+            return
+        self.faults.clear('plane')
+        plane = result.plane.plane
+        self._plane = {'source': result.plane.source, 'height_m': plane.height_m,
+                       'pitch_rad': plane.pitch_rad, 'roll_rad': plane.roll_rad,
+                       'inlier_share': result.plane.inlier_share}
+        header = encode.header(result.frame.stamp_ns, result.frame.camera.frame_id)
+        self.send('ground_plane', encode.make(
+            'geometry_msgs/PoseStamped', header=header, pose=encode.pose(plane_pose(plane))))
+        columns = cloud_columns(result.observation)
+        self.send('traversability/points', encode.points_message(header, columns))
+        self._answers.tick()
+        self._answer_images(result, header)
+
+    def _answer_images(self, result: Result, header: Any) -> None:
+        """Label pictures for whoever looks at them."""
+        names = ('image', 'confidence', 'overlay')
+        wanted = [name for name in names if self.wanted(f'traversability/{name}')]
+        if not wanted or result.pyramid is None or result.probabilities is None:
+            return
+        labels, confidence = predicted_images(result.pyramid, result.probabilities)
+        pictures = {'image': (labels, 'mono8'), 'confidence': (confidence, 'mono8')}
+        if 'overlay' in wanted:
+            painted = overlay(result.frame.image, labels, confidence)
+            pictures['overlay'] = (painted[..., ::-1], 'rgb8')
+        for name in wanted:
+            self.send(f'traversability/{name}', encode.image_message(header, *pictures[name]))
+
+    def _announce_labels(self) -> None:
+        """Class names, where vision_msgs is installed."""
+        if 'traversability/label_info' not in self._outputs:
+            return
+        from vision_msgs.msg import LabelInfo, VisionClass
+
+        names = {**dict(enumerate(CLASSES)), UNLABELED: 'unlabeled'}
+        info = LabelInfo(class_map=[VisionClass(class_id=number, class_name=name)
+                                    for number, name in names.items()])
+        info.header.stamp = self.get_clock().now().to_msg()
+        self.send_typed('traversability/label_info', info)
+
+    def _engine(self) -> str:
+        network, asked = self._network, self.config.network.engine
+        if network is None:
+            return 'none'
+        why = 'the only engine built in' if asked == 'auto' else 'as network.engine says'
+        return f'{network.engine} ({why})'
+
+    def statuses(self) -> list[Status]:
+        """Report input, output, plane, transforms and engine."""
+        return [self._input_status(), self._output_status(), self._plane_status(),
+                self._transform_status(), self._engine_status()]
+
+    def _input_status(self) -> Status:
+        status, inputs = Status('input'), self._inputs
+        status.report(ERROR, self.faults.recent('input', 'frame'))
+        if inputs is None:
+            return status
+        age = inputs.rate.age_s()
+        if inputs.chosen is None:
+            status.report(ERROR, f'looking for inputs: {inputs.searching or "no message yet"}')
+        elif age is None or age > self.config.input.stale_after_s:
+            status.report(ERROR, self._dead(inputs, age))
+        elif inputs.matcher and inputs.matcher.unmatched > self._answers.count:
+            status.report(WARN, self._unmatched(inputs))
+        if inputs.chosen is not None and inputs.matcher is not None:
+            status.values = {
+                'inputs': describe(inputs.chosen), 'rate_hz': inputs.rate.rate_hz(),
+                'age_s': age, 'received': inputs.received, 'answered': self._answers.count,
+                'dropped': self._dropped(), 'refused': self._refused,
+                'without_plane': self._no_plane, 'unmatched': inputs.matcher.unmatched,
+                'late': inputs.matcher.late, 'lost_in_transport': inputs.lost,
+                'time_jumps': inputs.matcher.jumps,
+            }
+        return status
+
+    def _dropped(self) -> int:
+        return self._before + (self._worker.dropped if self._worker else 0)
+
+    def _dead(self, inputs: CameraInputs, age: float | None) -> str:
+        assert inputs.chosen is not None
+        topic = inputs.chosen.image.topic
+        since = 'never' if age is None else f'{age:.1f} s ago'
+        publishers = self.count_publishers(topic)
+        return (f'no image on {topic}: last one {since}, {publishers} publisher(s); '
+                + (inputs.topics.silent() or 'check the camera driver'))
+
+    def _unmatched(self, inputs: CameraInputs) -> str:
+        matcher = inputs.matcher
+        nearest = 'never' if matcher is None or matcher.nearest_ns is None else (
+            f'{matcher.nearest_ns / 1e9:g} s')
+        return (f'no partner within input.sync_tolerance_s = '
+                f'{self.config.input.sync_tolerance_s:g} s (nearest: {nearest}); synchronise the '
+                'cameras, or raise the tolerance')
+
+    def _output_status(self) -> Status:
+        values = {'rate_hz': self._answers.rate_hz(), 'age_s': self._answers.age_s()}
+        return Status('output', values=values | time_values(self._times))
+
+    def _plane_status(self) -> Status:
+        status = Status('plane', values=dict(self._plane))
+        status.report(ERROR, self.faults.recent('plane'))
+        if self._plane.get('source') in ('held', 'calibration'):
+            status.report(WARN, f'no fresh plane: {self._plane["source"]}')
+        return status
+
+    def _transform_status(self) -> Status:
+        status = Status('transforms', values={'failures': self.faults.counts['transform'],
+                                              'bad_poses': self.faults.counts['odometry']})
+        status.report(ERROR, self.faults.recent('odometry'))
+        status.report(WARN, self.faults.recent('transform'))
+        if self._poses is not None:
+            status.values['source'] = self._poses.source
+            status.values['odometry_age_s'] = self._poses.rate.age_s()
+        return status
+
+    def _engine_status(self) -> Status:
+        status = Status('engine')
+        if self._load_error and self.state != 'unconfigured':
+            self.give_up(self._load_error)
+        if self._network is not None:
+            spec = self._network.spec
+            status.values = {'engine': self._engine(), 'network': spec.name,
+                             'sha256': spec.sha256, 'threads': self.config.network.threads}
+        elif self._loading_s is not None and not self._load_error:
+            status.report(WARN, f'loading {self.config.network.name} for '
+                          f'{monotonic() - self._loading_s:.0f} s')
+        else:
+            status.report(WARN, 'no network loaded')
+        return status
+
+
+def main() -> None:
+    """Run the node: ``traversability_node --ros-args ...``."""
+    run_main(TraversabilityNode)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Messages as CDR bytes between rclpy and the core.
+
+rclpy moves bytes; the core's own encoders and decoders, the ones of bags, make and read them. So a
+node publishes exactly what a replay writes, and nothing is converted twice.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+)
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+from rosbags.serde import SerdeError
+
+from perception.bag_encode import typestore
+from perception.errors import MessageError
+
+if TYPE_CHECKING:
+    from perception.nodes.lifecycle import PerceptionNode
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+_PREFIX = 4  # bytes that say the encoding, before the message itself
+
+
+def best_effort(depth: int = 5) -> QoSProfile:
+    """Sensor data: matches every publisher."""
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth,
+                      reliability=ReliabilityPolicy.BEST_EFFORT,
+                      durability=DurabilityPolicy.VOLATILE)
+
+
+def reliable(depth: int = 1) -> QoSProfile:
+    """Results: match every volatile subscriber."""
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth,
+                      reliability=ReliabilityPolicy.RELIABLE,
+                      durability=DurabilityPolicy.VOLATILE)
+
+
+def latched() -> QoSProfile:
+    """The newest one is kept for who comes later, as Nav2's StaticLayer demands."""
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
+                      reliability=ReliabilityPolicy.RELIABLE,
+                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+QOS = {'best effort, 5': best_effort, 'reliable, 1': reliable,
+       'reliable, 5': lambda: reliable(5), 'latched': latched}
+
+
+def message_class(kind: str) -> Any:
+    """
+    Class of ``package/Name`` or ``package/msg/Name``.
+
+    Raises
+    ------
+    ModuleNotFoundError, AttributeError
+        The installation lacks the package, or the package the type.
+    """
+    package, _, name = kind.replace('/msg/', '/').partition('/')
+    return getattr(import_module(f'{package}.msg'), name)
+
+
+def to_bytes(message: Any) -> bytes:
+    """CDR bytes of a message of the core's type store, for ``publisher.publish``."""
+    return bytes(typestore().serialize_cdr(message, message.__msgtype__))
+
+
+def from_bytes(data: bytes, kind: str, topic: str) -> Any:
+    """
+    Message of ``package/Name`` out of its bytes.
+
+    Raises
+    ------
+    MessageError
+        The bytes are no such message.
+    """
+    try:
+        return typestore().deserialize_cdr(data, kind.replace('/', '/msg/'))
+    except (SerdeError, struct.error, ValueError, IndexError, UnicodeDecodeError) as error:
+        raise MessageError(
+            f'{topic}: {len(data)} bytes are no {kind} ({error}); check that publisher and '
+            'subscriber use the same ROS distribution'
+        ) from None
+
+
+def stamp_of(data: bytes) -> int:
+    """Header stamp [ns] of a message that begins with a std_msgs/Header, without decoding it."""
+    order = '<' if data[1] & 1 else '>'
+    sec, nanosec = struct.unpack_from(f'{order}iI', data, _PREFIX)
+    return int(sec * 1_000_000_000 + nanosec)
+
+
+def without_stamp(data: bytes) -> bytes:
+    """Everything after the stamp: equal for two messages that differ in time only."""
+    return data[_PREFIX + 8:]
+
+
+class LossCounter:
+    """Messages that the transport lost, by the gaps in the publisher's sequence numbers."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._last: dict[bytes, int] = {}
+
+    def see(self, info: Any) -> None:
+        """Note the number of a message that came."""
+        number = info.get('publication_sequence_number')
+        gid = info.get('publisher_gid')
+        if number is None or gid is None:
+            return
+        key = bytes(gid['data'])
+        if number > self._last.get(key, number) + 1:
+            self.lost += number - self._last[key] - 1
+        self._last[key] = number
+
+
+def subscribe_bytes(
+    node: PerceptionNode, kind: str, topic: str, qos: QoSProfile,
+    on_data: Callable[[bytes], None], losses: LossCounter | None = None,
+) -> Subscription[Any]:
+    """Subscribe to CDR bytes; publishers with another QoS are reported by the node."""
+
+    def receive(data: bytes, info: Any) -> None:
+        if losses is not None:
+            losses.see(info)
+        on_data(data)
+
+    events = SubscriptionEventCallbacks(incompatible_qos=lambda event: node.mismatch(topic, event))
+    return node.create_subscription(
+        message_class(kind), topic, receive, qos, raw=True, event_callbacks=events)
+
+
+def steady_timer(node: Node, period_s: float, callback: Callable[[], None]) -> Timer:
+    """Timer that runs on, whatever /clock does."""
+    return node.create_timer(period_s, callback, clock=STEADY)

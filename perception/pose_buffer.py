@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The newest poses of the robot, looked up at image stamps; safe across threads."""
+
+from bisect import bisect_left
+from threading import Condition
+from time import monotonic
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from perception.bag_poses import PoseTrack
+from perception.live_match import BACKWARD_NS
+from perception.types import Float
+
+
+class PoseBuffer:
+    """
+    Poses of the last ``seconds``, interpolated as a replay does it.
+
+    A look-up needs a pose on both sides of its stamp; where the later one may still come, it
+    waits for it. A jump of the stamps backwards empties the buffer.
+    """
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        self._keep_ns = round(seconds * 1e9)
+        self._stamps: list[int] = []
+        self._poses: list[Float] = []
+        self._changed = Condition()
+        self.jumps = 0
+
+    def add(self, stamp_ns: int, odom_from_child: Float) -> None:
+        """Take in a pose (4, 4) float64; older ones than the newest are ignored."""
+        with self._changed:
+            newest = self._stamps[-1] if self._stamps else None
+            if newest is not None and stamp_ns < newest - BACKWARD_NS:
+                self._stamps, self._poses = [], []
+                self.jumps += 1
+            elif newest is not None and stamp_ns <= newest:
+                return
+            self._stamps.append(stamp_ns)
+            self._poses.append(odom_from_child)
+            first = bisect_left(self._stamps, stamp_ns - self._keep_ns)
+            del self._stamps[:first], self._poses[:first]
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._changed:
+            self._stamps, self._poses = [], []
+
+    def covers(self, stamp_ns: int) -> bool:
+        """Tell whether no later pose can better the one at this stamp."""
+        with self._changed:
+            return bool(self._stamps) and self._stamps[-1] >= stamp_ns
+
+    def wait(self, stamp_ns: int, timeout_s: float) -> bool:
+        """Wait until ``covers(stamp_ns)``, at most ``timeout_s``."""
+        end = monotonic() + timeout_s
+        with self._changed:
+            while not (self._stamps and self._stamps[-1] >= stamp_ns):
+                left = end - monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    return bool(self._stamps) and self._stamps[-1] >= stamp_ns
+        return True
+
+    def at(self, stamp_ns: int, tolerance_s: float) -> Float | None:
+        """
+        Pose at a stamp, (4, 4) float64, or None where none is within ``tolerance_s``.
+
+        The same arithmetic as ``PoseTrack.at`` on a whole recording.
+        """
+        with self._changed:
+            if not self._stamps:
+                return None
+            after = bisect_left(self._stamps, stamp_ns)
+            rows = slice(max(after - 1, 0), after + 1)
+            stamps, poses = self._stamps[rows], self._poses[rows]
+        matrices = np.stack(poses)
+        track = PoseTrack('', '', '', np.array(stamps, np.int64), matrices[:, :3, 3],
+                          Rotation.from_matrix(matrices[:, :3, :3]))
+        return track.at(stamp_ns, tolerance_s)
