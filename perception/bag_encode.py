@@ -178,7 +178,8 @@ def occupancy_grid_message(costmap: Costmap) -> Any:
 
 def points_message(header: Any, columns: dict[str, Float]) -> Any:
     """sensor_msgs/PointCloud2, one float32 field for each of ``columns`` (N,) or (N, k)."""
-    parts = [np.asarray(c, '<f4').reshape(len(c), -1) for c in columns.values()]
+    parts = [np.asarray(c, '<f4') for c in columns.values()]
+    parts = [part[:, None] if part.ndim == 1 else part for part in parts]
     table = np.concatenate(parts, 1)
     starts = np.cumsum([0] + [part.shape[1] for part in parts])
     fields = [

@@ -137,14 +137,23 @@ def _decompress(message: Any, topic: str) -> NDArray[Any]:
     data = np.frombuffer(message.data, np.uint8)
     if 'compressedDepth' in message.format:
         return _decompress_depth(message, data, topic)
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    image = _decoded(data)
     if image is None:
         raise ImageError(
             f'{topic}: {data.size} bytes of format {message.format!r} are no readable JPEG or PNG'
             '; record the topic again'
         )
     _check_area(image.shape[1], image.shape[0], topic)
-    return _as_bgr(np.asarray(image), message.format, topic)
+    return _as_bgr(image, message.format, topic)
+
+
+def _decoded(data: NDArray[np.uint8]) -> NDArray[Any] | None:
+    """Pixels of a JPEG or PNG; None where it is damaged, or too large even for OpenCV."""
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error:
+        return None
+    return None if image is None else np.asarray(image)
 
 
 def _check_area(width: int, height: int, topic: str) -> None:
@@ -171,15 +180,14 @@ def _as_bgr(image: NDArray[Any], form: str, topic: str) -> NDArray[Any]:
 
 def _decompress_depth(message: Any, data: NDArray[np.uint8], topic: str) -> NDArray[Any]:
     """PNG behind a short header; 32FC1 is stored as quantised inverse depth."""
-    image = None
-    if data.size > _DEPTH_HEADER_BYTES:
-        image = cv2.imdecode(data[_DEPTH_HEADER_BYTES:], cv2.IMREAD_UNCHANGED)
+    image = _decoded(data[_DEPTH_HEADER_BYTES:])
     if image is None or image.dtype != np.uint16:
         raise ImageError(
             f'{topic}: {message.format!r} holds no 16-bit PNG; set the depth transport to png'
         )
+    _check_area(image.shape[1], image.shape[0], topic)
     if not message.format.startswith('32FC1'):
-        return np.asarray(image)
+        return image
     a, b = np.frombuffer(data[4:_DEPTH_HEADER_BYTES].tobytes(), '<f4')
     stored = image.astype(np.float32)
     depth = np.full(stored.shape, np.nan, np.float32)

@@ -10,7 +10,7 @@ from perception.bag_poses import PoseTrack, StaticTree, odometry_track, tf_track
 from perception.bag_topics import CameraTopic
 from perception.config import Config, InputConfig, MountConfig
 from perception.errors import BagError
-from perception.mounts import calibrated_mount
+from perception.mounts import calibrated_mount, load_mounts
 from perception.types import Float
 
 _BASES = ('base_link', 'base_footprint')
@@ -134,17 +134,25 @@ def choose_mount(
         if mount is not None or config.source == 'tf':
             return mount, source
     if config.source == 'calibration' or config.calibration:
-        mount = calibrated_mount(config.calibration, base, image.frame_id)
-        return mount, f'{config.calibration}, {base} -> {image.frame_id}'
+        camera = next(iter(_camera_frames(image)), '')
+        if base in ('', camera):  # the bag names no robot frame; the file does
+            base = _base_of(load_mounts(config.calibration), image)
+        mount = calibrated_mount(config.calibration, base, camera)
+        return mount, f'{config.calibration}, {base} -> {camera}'
     return None, source
+
+
+def _camera_frames(image: CameraTopic) -> list[str]:
+    """Names of the camera's frame: in the image header, then in the CameraInfo."""
+    info = image.calibration.camera.frame_id.lstrip('/') if image.calibration else ''
+    return [frame for frame in dict.fromkeys((image.frame_id, info)) if frame]
 
 
 def _transform_mount(
     tree: StaticTree, base: str, image: CameraTopic, notes: list[str]
 ) -> tuple[Float | None, str]:
-    info_frame = image.calibration.camera.frame_id.lstrip('/') if image.calibration else ''
-    for frame in dict.fromkeys((image.frame_id, info_frame)):
-        if not frame or frame == base:
+    for frame in _camera_frames(image):
+        if frame == base:
             continue
         mount = tree.lookup(base, frame)
         if mount is None:

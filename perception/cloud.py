@@ -41,10 +41,11 @@ def observation_from_cloud(message: Any, topic: str = 'traversability/points') -
     """
     count, step = message.width * message.height, message.point_step
     offsets = _offsets(message, topic)
-    if len(message.data) < count * step or message.is_bigendian:
+    padded = message.height > 1 and message.row_step != message.width * step
+    if len(message.data) < count * step or padded or message.is_bigendian:
         raise MessageError(
-            f'{topic}: {len(message.data)} bytes for {count} points of {step}, or big-endian; '
-            'fix its publisher'
+            f'{topic}: {len(message.data)} bytes for {count} points of {step}, or padded rows, or '
+            'big-endian; fix its publisher'
         )
     layout = np.dtype({'names': list(FIELDS), 'itemsize': step,
                        'formats': [('<f4', (FIELDS[name],)) for name in FIELDS],

@@ -116,7 +116,6 @@ class MountConfig(Section):
     pitch_rad: float = Field(0.0, ge=-1.5, le=1.5, description='Looking down, positive [rad]')
     roll_rad: float = Field(0.0, ge=-1.5, le=1.5, description='Right side down, positive [rad]')
 
-
     @model_validator(mode='after')
     def _file_is_named(self) -> 'MountConfig':
         if self.source == 'calibration' and not self.calibration:
@@ -279,6 +278,8 @@ def with_values(config: Config, values: dict[str, Any]) -> Config:
     for name, value in values.items():
         section, dot, key = name.partition('.')
         branch = tree.setdefault(section, {}) if dot else tree
+        if not isinstance(branch, dict):
+            raise ConfigError(f'parameter: {name}: {section} has no keys of its own')
         branch[key or section] = value
     try:
         return Config.model_validate(tree)

@@ -25,7 +25,8 @@ class LiveMatcher:
 
     Offline the nearest of all stamps wins; here a pair within the tolerance is taken at once, as
     waiting for a better one costs a frame of latency. Stamps of one stream must rise: repeats and
-    late messages are dropped, a jump backwards clears what waits.
+    late messages are dropped, a jump backwards clears what waits. Both streams jump, one before
+    the other: that is one jump.
     """
 
     def __init__(self, tolerance_s: float, *, paired: bool) -> None:
@@ -35,6 +36,7 @@ class LiveMatcher:
         self._waiting: tuple[deque[tuple[int, bytes]], ...] = (
             deque(maxlen=_KEPT), deque(maxlen=_KEPT))
         self._newest: list[int | None] = [None, None]
+        self._leader: int | None = None  # stream that jumped, until the other has followed
         self.unmatched = 0
         self.late = 0
         self.jumps = 0
@@ -50,7 +52,8 @@ class LiveMatcher:
         best = min(other, key=lambda item: abs(item[0] - stamp_ns), default=None)
         if best is not None:
             distance = abs(best[0] - stamp_ns)
-            self.nearest_ns = min(distance, self.nearest_ns or distance)
+            self.nearest_ns = distance if self.nearest_ns is None else min(
+                distance, self.nearest_ns)
             if distance <= self._tolerance_ns:
                 self._forget(best[0], stamp_ns)
                 first, last = ((best, (stamp_ns, data)) if second else ((stamp_ns, data), best))
@@ -63,25 +66,27 @@ class LiveMatcher:
     def _in_order(self, stamp_ns: int, stream: int) -> bool:
         newest = self._newest[stream]
         if newest is not None and stamp_ns < newest - BACKWARD_NS:
-            self._begin_again(stamp_ns, stream)
+            self._begin_again(stream)
         elif newest is not None and stamp_ns <= newest:
             self.late += 1
             return False
         self._newest[stream] = stamp_ns
         return True
 
-    def _begin_again(self, stamp_ns: int, stream: int) -> None:
+    def _begin_again(self, stream: int) -> None:
         """Forget both streams, or only this one where the other has jumped before it."""
         self._waiting[stream].clear()
-        other = self._newest[1 - stream]
-        if other is not None and other <= stamp_ns + BACKWARD_NS:
+        if self._leader == 1 - stream:
+            self._leader = None
             return
         self.jumps += 1
+        self._leader = stream
         self._newest[1 - stream] = None
         self._waiting[1 - stream].clear()
 
     def _forget(self, *stamps_ns: int) -> None:
-        """Drop what is no newer than the pair just made."""
+        """Drop what is no newer than the pair just made: both streams are in one round."""
+        self._leader = None
         for stream, queue in enumerate(self._waiting):
             while queue and queue[0][0] <= max(stamps_ns):
                 stamp_ns, _ = queue.popleft()

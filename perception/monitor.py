@@ -32,7 +32,9 @@ class RateMeter:
         recent = [t for t in list(self._arrivals) if now - t <= WINDOW_S]
         if len(recent) < 2:
             return 0.0
-        return (len(recent) - 1) / max(recent[-1] - recent[0], 1e-6)
+        period_s = (recent[-1] - recent[0]) / (len(recent) - 1)
+        silent = now - recent[-1] > 2 * period_s  # a stream that stopped slows down at once
+        return len(recent) / max(now - recent[0], 1e-6) if silent else 1 / max(period_s, 1e-6)
 
     def age_s(self, now_s: float | None = None) -> float | None:
         """Seconds since the last arrival; None before the first."""
@@ -40,13 +42,12 @@ class RateMeter:
         return now - self._arrivals[-1] if self._arrivals else None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fault:
-    """One kind of trouble: its newest text, when it last happened and was last logged."""
+    """Words for a trouble, and when they were last used."""
 
     text: str
     last_s: float
-    logged_s: float
 
 
 class Faults:
@@ -55,17 +56,20 @@ class Faults:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._faults: dict[str, Fault] = {}
+        self._logged: dict[str, Fault] = {}  # outlives ``clear``: troubles may come and go
 
     def add(self, kind: str, text: str, now_s: float | None = None) -> bool:
         """Note a fault; True where it should be logged now: new words, or long not said."""
         now = monotonic() if now_s is None else now_s
         self.counts[kind] += 1
-        old = self._faults.get(kind)
-        due = old is None or old.text != text or now - old.logged_s >= LOG_EVERY_S
-        if old is not None and now - old.logged_s < LOG_EVERY_S / 5:
-            due = False  # texts that alternate
-        self._faults[kind] = Fault(text, now, now if due or old is None else old.logged_s)
-        return due
+        self._faults[kind] = Fault(text, now)
+        logged = self._logged.get(kind)
+        if logged is not None:  # texts that alternate must wait too
+            quiet_s = LOG_EVERY_S if logged.text == text else LOG_EVERY_S / 5
+            if now - logged.last_s < quiet_s:
+                return False
+        self._logged[kind] = Fault(text, now)
+        return True
 
     def clear(self, kind: str) -> None:
         """Say that a trouble is over; its count stays."""

@@ -59,6 +59,14 @@ class RobotFile(BaseModel):
 
     transforms: list[Transform] = Field(min_length=1)
 
+    @model_validator(mode='after')
+    def _one_parent(self) -> 'RobotFile':
+        children = [transform.child for transform in self.transforms]
+        for child in children:
+            if children.count(child) > 1:
+                raise ValueError(f'{child} is the child of two transforms; give it once')
+        return self
+
 
 def mount_file(name: str) -> Path:
     """Path of a robot's file: as given, or the stem of one in the package's ``calibration/``."""
@@ -68,10 +76,9 @@ def mount_file(name: str) -> Path:
     return share_folder() / 'calibration' / f'{name}.yaml'
 
 
-@lru_cache(maxsize=8)
 def load_mounts(name: str) -> StaticTree:
     """
-    Fixed transforms of a robot's calibration file.
+    Fixed transforms of a robot's calibration file, as it is on disk now.
 
     Raises
     ------
@@ -80,15 +87,22 @@ def load_mounts(name: str) -> StaticTree:
     """
     path = mount_file(name)
     try:
-        document = yaml.safe_load(path.read_text())
+        return _tree(path, path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise CalibrationError(
             f'mount.calibration: {path} cannot be read ({error}); give the path of a robot file, '
             'see calibration/README.md'
         ) from None
+
+
+@lru_cache(maxsize=8)
+def _tree(path: Path, text: str) -> StaticTree:
+    """Transforms of a file's text, which is parsed once: look-ups come with every frame."""
+    try:
+        document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        text = ' '.join(str(error).split())
-        raise CalibrationError(f'mount.calibration: {path} is no valid YAML: {text}') from None
+        fault = ' '.join(str(error).split())
+        raise CalibrationError(f'mount.calibration: {path} is no valid YAML: {fault}') from None
     try:
         robot = RobotFile.model_validate(document)
     except ValidationError as error:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames from bags: pixels, matching by stamp, rectification, depth, and bad streams."""
 
+import struct
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from drives import (
@@ -28,7 +31,7 @@ from rosbags.rosbag2 import StoragePlugin
 from perception import bag_encode as encode
 from perception.bag import open_bag
 from perception.bag_lens import Lens
-from perception.bag_messages import grey
+from perception.bag_messages import MAX_PIXELS, grey, image_from_message
 from perception.bag_writer import BagWriter
 from perception.config import Config, load_config
 from perception.errors import BagError, CalibrationError, ImageError
@@ -298,3 +301,55 @@ def test_one_message_of_every_sensor_type(data_dir: Path) -> None:
             list(source.messages([topic]))
         (frame,) = source.frames()
     assert frame.image.shape[:2] == (frame.camera.height, frame.camera.width)
+
+
+def png(width: int, height: int) -> Any:
+    """A grey PNG of that size as a message: its header is true, its pixels are cut off."""
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (struct.pack('>I', len(data)) + name + data
+                + struct.pack('>I', zlib.crc32(name + data)))
+
+    head = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+    data = b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', zlib.compress(bytes(9)))
+    return encode.make('sensor_msgs/CompressedImage', header=encode.header(1, 'cam'),
+                       format='mono8; png compressed ', data=np.frombuffer(data, np.uint8))
+
+
+@pytest.mark.parametrize(('width', 'height'), [(16_000_001, 1), (4001, 4000), (2**31, 2**31)])
+def test_absurd_sizes_are_refused_before_their_bytes_are_touched(width: int, height: int) -> None:
+    message = encode.image_message(encode.header(1, 'cam'), picture(), 'bgr8')
+    message.width, message.height, message.step = width, height, 3 * width
+    with pytest.raises(ImageError, match=(
+        rf'^/cam: image of {width} x {height} is larger than 16 megapixels; set the camera'
+    )):
+        image_from_message(message, '/cam')
+
+
+def test_the_largest_image_is_still_taken() -> None:
+    array = np.zeros((4000, 4000), np.uint8)
+    assert array.size == MAX_PIXELS
+    message = encode.image_message(encode.header(1, 'cam'), array, 'mono8')
+    assert image_from_message(message).shape == (4000, 4000)
+
+
+@pytest.mark.parametrize(('dtype', 'form', 'head'), [
+    (np.uint8, 'mono8; png compressed ', b''),
+    (np.uint16, '16UC1; compressedDepth png', bytes(12)),
+    (np.uint16, '32FC1; compressedDepth', bytes(12)),
+], ids=['png', 'depth in mm', 'depth in m'])
+def test_small_files_of_absurd_images_are_refused(dtype: Any, form: str, head: bytes) -> None:
+    _, data = cv2.imencode('.png', np.zeros((3000, 5334), dtype))
+    message = encode.make('sensor_msgs/CompressedImage', header=encode.header(1, 'cam'),
+                          format=form, data=np.frombuffer(head + data.tobytes(), np.uint8))
+    with pytest.raises(ImageError, match=r'^/cam: image of 5334 x 3000 is larger'):
+        image_from_message(message, '/cam')
+
+
+@pytest.mark.parametrize('depth', [False, True])
+def test_a_size_that_opencv_itself_refuses_is_an_error_in_words(depth: bool) -> None:
+    message = png(40_000, 40_000)
+    if depth:
+        message.format = '16UC1; compressedDepth png'
+        message.data = np.concatenate([np.zeros(12, np.uint8), message.data])
+    with pytest.raises(ImageError, match=r'^/cam: .*png'):
+        image_from_message(message, '/cam')

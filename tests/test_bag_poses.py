@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drives import LEFT, OPTICAL, START, forward, stamp, write_camera, write_stereo
+from drives import (
+    CAMERA,
+    LEFT,
+    OPTICAL,
+    START,
+    forward,
+    picture,
+    stamp,
+    write_camera,
+    write_stereo,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -16,7 +26,10 @@ from perception.bag import open_bag
 from perception.bag_poses import PoseTrack, StaticTree
 from perception.bag_writer import BagWriter
 from perception.config import load_config
-from perception.errors import BagError
+from perception.errors import BagError, CalibrationError
+from perception.mounts import Transform
+from perception.projection import odom_from_camera
+from perception.types import GroundPlane
 
 
 def rigid(yaw: float, x: float, y: float = 0.0, z: float = 0.0) -> Any:
@@ -236,3 +249,133 @@ def test_named_odometry(tmp_path: Path) -> None:
     with pytest.raises(BagError, match=r'input.odometry_topic = /gps: .* it has: /odom'):
         poses_of(path, 'input.odometry_topic=/gps')
     assert poses_of(path, 'input.odometry_topic=/odom')[0].image_topic == LEFT
+
+
+FILED = Transform(parent='robot', child='cam_optical', xyz_m=[0.7, -0.2, 0.9],
+                  rpy_rad=[-np.pi / 2 - 0.1, 0, -np.pi / 2]).parent_from_child
+
+
+def robot_file(path: Path, camera: str = 'cam_optical', base: str = 'robot') -> str:
+    """Robot file that puts the camera at FILED through a mast."""
+    path.write_text(
+        'transforms:\n'
+        f'  - {{parent: {base}, child: mast, xyz_m: [0.7, 0, 0.5], rpy_rad: [0, 0, 0]}}\n'
+        f'  - {{parent: mast, child: {camera}, xyz_m: [0, -0.2, 0.4],'
+        f' rpy_rad: [{-np.pi / 2 - 0.1}, 0, {-np.pi / 2}]}}\n')
+    return str(path)
+
+
+def write_mono(path: Path, *, odometry: bool = True, mount: Any = None) -> Path:
+    """One camera, cam_optical; ``mount`` goes to /tf_static, odometry moves ``robot``."""
+    with BagWriter(path) as bag:
+        if mount is not None:
+            bag.static_transform('robot', 'cam_optical', mount)
+        for frame in range(2):
+            if odometry:
+                bag.odometry('/odom', stamp(frame), forward(frame), child='robot')
+            write_camera(bag, '/cam/image', frames=[frame])
+    return path
+
+
+@pytest.mark.parametrize(('source', 'in_bag', 'in_file', 'expected'), [
+    ('auto', True, True, 'tf'), ('auto', True, False, 'tf'), ('auto', False, True, 'file'),
+    ('auto', False, False, 'none'), ('tf', True, True, 'tf'), ('tf', False, True, 'none'),
+    ('calibration', True, True, 'file'), ('calibration', False, True, 'file'),
+    ('plane', True, True, 'plane'), ('plane', False, False, 'plane'),
+])
+def test_sources_of_the_mount(
+    tmp_path: Path, source: str, in_bag: bool, in_file: bool, expected: str
+) -> None:
+    path = write_mono(tmp_path / 'bag', mount=OPTICAL if in_bag else None)
+    overrides = [f'mount.source={source}']
+    name = robot_file(tmp_path / 'rover.yaml')
+    if in_file:
+        overrides.append(f'mount.calibration={name}')
+    found, frames = poses_of(path, *overrides)
+    mount, words = {
+        'tf': (OPTICAL, '/tf_static, robot -> cam_optical'),
+        'file': (FILED, f'{name}, robot -> cam_optical'),
+        'plane': (None, 'the ground plane (mount.source = plane)'),
+        'none': (None, 'none (/tf_static does not join robot and cam_optical)'),
+    }[expected]
+    assert found.mount_source == words
+    for frame in frames:
+        if mount is None:
+            assert frame.base_from_camera is None
+        else:
+            np.testing.assert_allclose(frame.base_from_camera, mount, atol=1e-12)
+
+
+def test_a_demanded_mount_that_is_missing_stops_the_first_frame(tmp_path: Path) -> None:
+    config = load_config(None, ['mount.source=tf'])
+    with open_bag(write_mono(tmp_path / 'bag'), config) as source:
+        frame = next(source.frames())
+    ground = GroundPlane.from_normal(np.array([0.0, -1, 0]), 1.0, frame.camera, 10.0)
+    with pytest.raises(CalibrationError, match=r'mount\.source = tf, but no transform leads'):
+        odom_from_camera(frame, ground, config.mount)
+
+
+def test_a_frame_that_is_not_optical_gives_way_to_the_file(tmp_path: Path) -> None:
+    path = write_mono(tmp_path / 'bag', mount=rigid(0.2, 0.3, 0, 1))
+    name = robot_file(tmp_path / 'rover.yaml')
+    found, frames = poses_of(path, f'mount.calibration={name}')
+    assert found.mount_source.startswith(name)
+    np.testing.assert_allclose(frames[0].base_from_camera, FILED, atol=1e-12)
+
+
+@pytest.mark.parametrize('base', ['base_link', 'base_footprint', 'robot'])
+def test_a_bag_that_names_no_robot_frame_takes_that_of_the_file(tmp_path: Path, base: str) -> None:
+    path = write_mono(tmp_path / 'bag', odometry=False)
+    name = robot_file(tmp_path / 'rover.yaml', base=base)
+    for source in ('auto', 'calibration'):
+        found, frames = poses_of(path, f'mount.calibration={name}', f'mount.source={source}')
+        assert found.mount_source == f'{name}, {base} -> cam_optical'
+        np.testing.assert_allclose(frames[0].base_from_camera, FILED, atol=1e-12)
+        assert frames[0].odom_from_base is None
+
+
+def test_camera_that_only_its_calibration_names(tmp_path: Path) -> None:
+    """No frame_id in the image header: that of the CameraInfo, left_optical, is taken."""
+    with BagWriter(tmp_path / 'bag') as bag:
+        for frame in range(2):
+            bag.odometry('/odom', stamp(frame), forward(frame), child='robot')
+            bag.camera_info('/cam/camera_info', stamp(frame), CAMERA)
+            bag.image('/cam/image', stamp(frame), '', picture(frame), 'bgr8')
+    name = robot_file(tmp_path / 'rover.yaml', 'left_optical')
+    found, frames = poses_of(tmp_path / 'bag', f'mount.calibration={name}')
+    assert found.mount_source == f'{name}, robot -> left_optical'
+    np.testing.assert_allclose(frames[0].base_from_camera, FILED, atol=1e-12)
+
+
+@pytest.mark.parametrize('source', ['auto', 'calibration'])
+def test_a_file_that_does_not_fit_the_bag_is_refused(tmp_path: Path, source: str) -> None:
+    path = write_mono(tmp_path / 'bag')
+    for name, text in (
+        (robot_file(tmp_path / 'camera.yaml', 'other_optical'), 'does not join robot and cam_opt'),
+        (robot_file(tmp_path / 'base.yaml', base='base_link'), 'does not join robot and cam_opt'),
+        (str(tmp_path / 'none.yaml'), r'none\.yaml cannot be read'),
+    ):
+        with pytest.raises(CalibrationError, match=text):
+            poses_of(path, f'mount.source={source}', f'mount.calibration={name}')
+
+
+def test_the_file_may_name_another_base(tmp_path: Path) -> None:
+    """input.base_frame is joined to the odometry by /tf_static, and to the camera by the file."""
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.static_transform('chassis', 'robot', rigid(0, 0.5))
+        for frame in range(2):
+            bag.odometry('/odom', stamp(frame), rigid(np.pi / 2, frame), child='chassis')
+            write_camera(bag, '/cam/image', frames=[frame])
+    name = robot_file(tmp_path / 'rover.yaml')
+    _, frames = poses_of(tmp_path / 'bag', 'input.base_frame=robot', f'mount.calibration={name}')
+    np.testing.assert_allclose(frames[1].odom_from_base, rigid(np.pi / 2, 1, 0.5), atol=1e-12)
+    np.testing.assert_allclose(frames[1].base_from_camera, FILED, atol=1e-12)
+
+
+def test_demo_file_equals_the_transforms_of_the_demo_bag(repository: Path) -> None:
+    mounts = []
+    for source in ('tf', 'calibration'):
+        config = load_config(None, [f'mount.source={source}', 'mount.calibration=demo'])
+        with open_bag(repository / 'bags' / 'demo', config) as bag:
+            mounts.append(next(bag.frames()).base_from_camera)
+    np.testing.assert_allclose(mounts[1], mounts[0], rtol=0, atol=1e-9)

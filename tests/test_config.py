@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from perception.config import Config, config_hash, load_config
+from perception.config import Config, MountConfig, config_hash, load_config, with_values
 from perception.errors import ConfigError
 
 
@@ -51,3 +53,99 @@ def test_missing_file_is_named(tmp_path):
 def test_hash_follows_every_value():
     assert config_hash(Config()) == config_hash(load_config(None, ['stereo.scale=2']))
     assert config_hash(Config()) != config_hash(load_config(None, ['stereo.scale=1']))
+
+
+def parameters(tmp_path, text):
+    """Config of a YAML file with these lines under ros__parameters."""
+    path = tmp_path / 'robot.yaml'
+    indented = ''.join(f'    {line}\n' for line in text.splitlines())
+    path.write_text(f'/**:\n  ros__parameters:\n{indented}')
+    return load_config(path)
+
+
+def test_keys_that_matter_to_nodes_only(tmp_path):
+    config = parameters(tmp_path, 'autostart: false\nuse_sim_time: true\n'
+                        'input: {points_topics: "a/points, b/points", stale_after_s: 0.5}')
+    assert (config.autostart, config.use_sim_time) == (False, True)
+    assert config.input.points_topics == 'a/points, b/points'
+    assert config.input.stale_after_s == 0.5
+    assert (Config().autostart, Config().use_sim_time) == (True, False)
+    assert config_hash(config) != config_hash(Config())
+
+
+def test_qos_overrides_belong_to_ros(tmp_path):
+    config = parameters(tmp_path, 'qos_overrides:\n  /costmap: {publisher: {depth: 3}}\n'
+                        'cost: {gain: 2.5}')
+    assert config == with_values(Config(), {'cost.gain': 2.5})
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('autostart: 1', r'autostart = 1: Input should be a valid boolean'),
+    ('use_sim_time: "yes"', r"use_sim_time = 'yes': Input should be a valid boolean"),
+    ('autostart: {now: true}', r"autostart = \{'now': True\}: Input should be a valid boolean"),
+    ('auto_start: true', r"unknown key 'auto_start'; known here: .*, autostart, use_sim_time$"),
+    ('input: {stale_after_s: 0.0}', r'input\.stale_after_s = 0\.0: .* than or equal to 0\.1'),
+    ('mount: {source: calibration}', r'source = calibration needs mount\.calibration'),
+    ('mount: {source: file}', r"mount\.source = 'file': .*'auto', 'tf', 'calibration' or 'plane'"),
+])
+def test_new_keys_name_themselves(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        parameters(tmp_path, text)
+
+
+def test_calibration_needs_its_file(tmp_path):
+    config = parameters(tmp_path, 'mount: {source: calibration, calibration: demo}')
+    assert config.mount == MountConfig(source='calibration', calibration='demo')
+    assert parameters(tmp_path, 'mount: {calibration: demo}').mount.source == 'auto'
+    overrides = ['mount.source=calibration', 'mount.calibration=a/b.yaml']
+    assert load_config(None, overrides).mount.calibration == 'a/b.yaml'
+    with pytest.raises(ConfigError, match=r'needs mount\.calibration'):
+        load_config(None, overrides[:1])
+    with pytest.raises(ConfigError, match=r'needs mount\.calibration'):
+        with_values(config, {'mount.calibration': ''})
+
+
+def test_values_by_name():
+    config = load_config(None, ['stereo.scale=1'])
+    other = with_values(config, {'cost.gain': 2.5, 'autostart': False, 'stereo.block_px': 7,
+                                 'cost.class_weights': [-1.0, 0.0, 1.0, 0.5, 2.0]})
+    assert (other.cost.gain, other.autostart) == (2.5, False)
+    assert (other.stereo.scale, other.stereo.block_px) == (1, 7)
+    assert other.cost.class_weights == [-1.0, 0.0, 1.0, 0.5, 2.0]
+    assert other.map == config.map
+    assert config.cost == Config().cost  # the one given is left as it was
+    assert with_values(config, {}) == config
+
+
+@given(st.floats(0.001, 10.0), st.integers(1, 4), st.booleans())
+def test_values_by_name_are_those_of_the_file_in_any_order(gain, scale, start):
+    values = {'cost.gain': gain, 'stereo.scale': scale, 'autostart': start}
+    whole = with_values(Config(), values)
+    assert whole == Config.model_validate(
+        {'cost': {'gain': gain}, 'stereo': {'scale': scale}, 'autostart': start})
+    one_by_one = Config()
+    for name in reversed(values):
+        one_by_one = with_values(one_by_one, {name: values[name]})
+    assert one_by_one == whole
+    assert config_hash(one_by_one) == config_hash(whole)
+
+
+@pytest.mark.parametrize(('name', 'value', 'message'), [
+    ('cost.gian', 1.0, r"^parameter: unknown key 'cost\.gian'; known here: class_weights, gain, "),
+    ('cots.gain', 1.0, r"^parameter: unknown key 'cots'; known here: input, stereo, "),
+    ('gain', 1.0, r"^parameter: unknown key 'gain'; known here: input, stereo, "),
+    ('cost.gain.x', 1.0, r"^parameter: unknown key 'cost\.gain\.x'"),
+    ('cost.', 1.0, r"^parameter: unknown key 'cost\.cost'"),
+    ('', 1.0, r"^parameter: unknown key ''"),
+    ('cost', 3, r'^parameter: cost = 3: Input should be a valid dictionary'),
+    ('cost.gain', 'high', r"^parameter: cost\.gain = 'high': Input should be a valid number"),
+    ('cost.gain', 11.0, r'^parameter: cost\.gain = 11\.0: .*less than or equal to 10'),
+    ('cost.gain', float('nan'), r'^parameter: cost\.gain = nan'),
+    ('stereo.scale', 2.0, r'^parameter: stereo\.scale = 2\.0: Input should be a valid integer'),
+    ('autostart', 'yes', r"^parameter: autostart = 'yes': Input should be a valid boolean"),
+    ('autostart.x', True, r'^parameter: autostart\.x: autostart has no keys of its own'),
+    ('map.constant_cells', 90, r'constant_cells must be 75 to 76'),
+])
+def test_bad_values_name_themselves(name, value, message):
+    with pytest.raises(ConfigError, match=message):
+        with_values(Config(), {name: value})

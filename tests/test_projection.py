@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scenes import BASELINE_M, CAMERA, plane, plane_grid, with_wall
 
-from perception.camera import levelled_base_from_camera
+from perception.camera import ground_points, levelled_base_from_camera, transform
 from perception.config import MapConfig, MountConfig, SupervisorConfig
 from perception.errors import CalibrationError
 from perception.projection import (
     depth_evidence,
     frame_evidence,
+    mount_on_plane,
+    observe,
     odom_from_camera,
+    place,
     row_extent,
     window_evidence,
 )
 from perception.pyramid import build_pyramid
 from perception.supervisor import label_points
-from perception.types import FOOTLINE, SUPER_GROUND, SUPER_OBSTACLE, Frame
+from perception.types import FOOTLINE, SUPER_GROUND, SUPER_OBSTACLE, Frame, Observation
 
 GROUND = plane(roll=0.03)
 CONFIG = MapConfig()
@@ -112,3 +117,107 @@ def test_depth_evidence_has_pure_classes():
 def test_one_camera_gives_windows_only():
     pyramid = build_pyramid(GROUND, g=1.1)
     assert len(frame_evidence(pyramid, all_ground(pyramid), np.eye(4), CONFIG)) == 1
+
+
+def mixed(pyramid, seed=0):
+    """Probabilities of every class, mostly ground."""
+    count = len(pyramid.windows.band)
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet([3.0, 1.0, 1.0, 0.5, 0.5], count).astype(np.float32)
+
+
+def walled():
+    """Labelled depth points of a plane with a wall, and their grid."""
+    grid = with_wall(plane_grid(GROUND), 6.0, slice(100, 160), 40, 128)
+    return label_points(grid, [GROUND], SupervisorConfig()), grid
+
+
+PYRAMID = build_pyramid(GROUND, g=1.1)
+MIXED, WALLED = mixed(PYRAMID), walled()
+
+
+@pytest.mark.parametrize('depth', [None, WALLED], ids=['windows', 'depth'])
+@settings(derandomize=True, deadline=None)  # on the edge of a bin a window may fall to either side
+@given(yaw=st.floats(-np.pi, np.pi), x=st.floats(-1e3, 1e3), y=st.floats(-1e3, 1e3))
+def test_observed_then_placed_is_placed_directly(depth, yaw, x, y):
+    """Seen in the camera's frame, then placed: the same wherever the robot stands and looks."""
+    pose = pose_at(x, y, yaw) @ levelled_base_from_camera(GROUND)
+    parts = frame_evidence(PYRAMID, MIXED, pose, CONFIG, depth)
+    points = np.concatenate([part.points_odom for part in parts])
+    histogram = np.concatenate([part.histogram for part in parts])
+    heavy = histogram.sum(1) > 0
+    placed = place(observe(PYRAMID, MIXED, CONFIG, depth), pose)
+    # float32 at up to 200 m, three coordinates: 8e-6 each
+    np.testing.assert_allclose(placed.points_odom, points[heavy], rtol=0, atol=3e-5)
+    np.testing.assert_allclose(placed.histogram, histogram[heavy], rtol=3e-7, atol=0)
+
+
+@pytest.mark.parametrize('depth', [None, WALLED], ids=['windows', 'depth'])
+def test_observation_keeps_its_promises(depth):
+    seen = observe(PYRAMID, MIXED, CONFIG, depth)
+    for array in (seen.points_optical, seen.histogram, seen.weight):
+        assert array.dtype == np.float32
+        assert np.isfinite(array).all()
+    np.testing.assert_allclose(seen.histogram.sum(1), 1, atol=1e-6)
+    assert (seen.histogram >= 0).all()
+    assert (seen.weight > 0).all()
+    assert len(seen.points_optical) == len(seen.histogram) == len(seen.weight) > 1000
+    assert (seen.points_optical[:, 2] > 0).all()  # all of it lies before the camera
+
+
+def test_windows_are_observed_on_the_plane_itself():
+    seen = observe(PYRAMID, all_ground(PYRAMID), CONFIG)
+    normal, offset = GROUND.normal_offset
+    height = seen.points_optical @ normal + offset
+    np.testing.assert_allclose(height, 0, atol=2e-5)
+    assert (seen.histogram[:, SUPER_GROUND] == 1).all()
+
+
+def test_depth_points_are_observed_where_they_are():
+    points, grid = WALLED
+    seen = observe(PYRAMID, np.zeros_like(MIXED), CONFIG, WALLED)  # windows say nothing
+    walls = seen.points_optical[seen.histogram[:, SUPER_OBSTACLE] == 1]
+    np.testing.assert_allclose(walls, grid.points_optical[points.obstacle], atol=1e-4)
+    np.testing.assert_array_equal(seen.weight, np.float32(CONFIG.point_weight))
+
+
+def test_where_nothing_is_said_nothing_is_observed():
+    seen = observe(PYRAMID, np.zeros_like(MIXED), CONFIG)
+    assert (seen.points_optical.shape, seen.histogram.shape, seen.weight.shape) == (
+        (0, 3), (0, 5), (0,))
+    evidence = place(seen, np.eye(4))
+    assert (evidence.points_odom.shape, evidence.histogram.shape) == ((0, 3), (0, 5))
+
+
+def test_place_by_hand():
+    """4 ahead, 1 right and 0.5 below a camera at (10, 20, 2) that looks along y."""
+    seen = Observation(np.array([[1, 0.5, 4]], np.float32),
+                       np.array([[0.5, 0.25, 0, 0, 0.25]], np.float32),
+                       np.array([3.0], np.float32))
+    pose = np.array([[1.0, 0, 0, 10], [0, 0, 1, 20], [0, -1, 0, 2], [0, 0, 0, 1]])
+    evidence = place(seen, pose)
+    assert evidence.points_odom.tolist() == [[11, 24, 1.5]]
+    assert evidence.points_odom.dtype == np.float64
+    assert evidence.histogram.tolist() == [[1.5, 0.75, 0, 0, 0.75]]
+
+
+def test_mount_on_a_plane_by_hand():
+    """Looking down by asin 0.6, turned left by 90 degrees: ahead is y, right is x."""
+    normal = np.array([0.0, -0.8, -0.6])
+    mount = mount_on_plane(normal, 1.5, MountConfig(yaw_rad=np.pi / 2, x_m=0.4, y_m=-0.2))
+    np.testing.assert_allclose(mount, [[1, 0, 0, 0.4], [0, -0.6, 0.8, -0.2], [0, -0.8, -0.6, 1.5],
+                                       [0, 0, 0, 1]], atol=1e-12)
+
+
+@given(st.floats(0.2, 3), st.floats(-0.3, 0.6), st.floats(-0.4, 0.4), st.floats(-3.1, 3.1))
+def test_mount_on_a_plane_puts_it_at_zero_and_turns_about_the_vertical(height_m, pitch, roll, yaw):
+    ground = plane(height_m, pitch, roll)
+    config = MountConfig(yaw_rad=yaw, x_m=0.7, y_m=-0.3)
+    mount = mount_on_plane(*ground.normal_offset, config)
+    np.testing.assert_allclose(mount[:3, :3] @ mount[:3, :3].T, np.eye(3), atol=1e-9)
+    assert np.linalg.det(mount[:3, :3]) == pytest.approx(1)
+    np.testing.assert_allclose(mount[:3, 3], [0.7, -0.3, height_m], atol=1e-9)
+    assert np.arctan2(mount[1, 2], mount[0, 2]) == pytest.approx(yaw, abs=1e-9)
+    rows = ground.row(np.array([40.0, 480.0]), 3.0)  # where the plane has 3 px of disparity
+    points = ground_points(np.stack([[40.0, 480.0], rows], -1), ground)
+    np.testing.assert_allclose(transform(mount, points)[:, 2], 0, atol=1e-8)

@@ -18,7 +18,7 @@ from perception.mapping import Mapper, unknown_like
 from perception.monitor import RateMeter, StageTimes
 from perception.nodes.diagnostics import ERROR, WARN, Status, time_values
 from perception.nodes.lifecycle import PerceptionNode, Topic
-from perception.nodes.poses import Poses
+from perception.nodes.poses import Poses, check_mount
 from perception.nodes.run import main as run_main
 from perception.nodes.wire import (
     LossCounter,
@@ -91,6 +91,7 @@ class CostmapNode(PerceptionNode):
 
     def prepare(self) -> None:
         """Lay out the map's cells."""
+        check_mount(self.config.mount)
         self._mapper = Mapper(self.config.map, self.config.cost)
 
     def start(self) -> None:
@@ -275,7 +276,9 @@ class CostmapNode(PerceptionNode):
         status = Status('input', values={'cameras': self._active() if self._sources else 0,
                                          'dropped': self._dropped, 'time_jumps': self._jumps})
         status.report(ERROR, self.faults.recent('points'))
-        if self.state == 'active' and not self._sources:
+        if self._poses is None:
+            status.report(WARN, f'{self.state}: nothing is subscribed')
+        elif not self._sources:
             status.report(ERROR, f'no topic {POINTS_NAME} is published under '
                           f'{self.get_namespace()}; start a traversability_node')
         for source in self._sources.values():

@@ -82,13 +82,14 @@ class CameraInputs:
         """Images that the transport lost."""
         if self.chosen is None:
             return 0
-        return self.topics.losses[self.chosen.image.topic].lost
+        return self.topics.watched[self.chosen.image.topic].losses.lost
 
     def _search(self) -> None:
-        """Look for inputs, until they are chosen."""
+        """Look for inputs, until they are chosen; mend what the transport loses."""
         if self.chosen is None:
             self.topics.look()
             self._choose()
+        self.topics.mend()
 
     def _receive(self, topic: str, data: bytes) -> None:
         if self.chosen is None:
@@ -125,7 +126,7 @@ class CameraInputs:
         waiting = {t: p.newest for t, p in self.topics.watched.items() if p.newest is not None}
         self.topics.keep([*images, *infos])
         self.matcher = LiveMatcher(self._config.sync_tolerance_s, paired=len(images) > 1)
-        self._infos = {topic: without_stamp(waiting[topic]) for topic in infos}
+        self._infos = {topic: waiting[topic] for topic in infos}
         self._builder = FrameBuilder.of(chosen)
         self._node.get_logger().info(f'inputs: {describe(chosen)}')
         for topic in images:
@@ -153,17 +154,17 @@ class CameraInputs:
 
     def _take_info(self, topic: str, data: bytes) -> None:
         """Honour a CameraInfo that differs from the last one in anything but its stamp."""
-        content = without_stamp(data)
-        if self.chosen is None or self._infos.get(topic) == content:
+        chosen, before = self.chosen, self._infos.get(topic)
+        assert chosen is not None
+        if before is not None and without_stamp(before) == without_stamp(data):
             return
-        self._infos[topic] = content
+        self._infos[topic] = data
         try:
-            self.chosen = with_info(self.chosen, topic, data)
+            self.chosen = with_infos(chosen, self._infos)
             self._builder = FrameBuilder.of(self.chosen)
             self._node.get_logger().info(f'{topic} changed: {describe(self.chosen)}')
         except PerceptionError as error:
             self._builder, self._broken = None, str(error)
-            self._node.fault('input', self._broken)
 
     def _nothing(self) -> str:
         """Say that there is no camera to find."""
@@ -184,37 +185,37 @@ def replace_names(node: Node, config: InputConfig) -> InputConfig:
         if getattr(config, name)})
 
 
-def with_info(chosen: Inputs, topic: str, data: bytes) -> Inputs:
+def with_infos(chosen: Inputs, infos: dict[str, bytes]) -> Inputs:
     """
-    Inputs with the calibration that a new CameraInfo gives.
+    Inputs with the calibrations of the newest CameraInfo of each topic.
 
     Raises
     ------
     CalibrationError
-        It is absurd, or the two cameras are no stereo pair any more.
+        One is absurd, or the two cameras are no stereo pair any more: also for the moment
+        between the change of one and that of the other.
     MessageError
         The bytes are no CameraInfo.
     """
-    calibration = calibration_from_info(from_bytes(data, INFO_TYPE, topic), topic)
-
-    def renewed(camera: CameraTopic | None) -> CameraTopic | None:
-        if camera is None or camera.info_topic != topic:
+    def renewed(camera: CameraTopic) -> CameraTopic:
+        topic = camera.info_topic
+        if topic not in infos:
             return camera
+        calibration = calibration_from_info(from_bytes(infos[topic], INFO_TYPE, topic), topic)
         return replace(camera, calibration=calibration, width=calibration.camera.width,
                        height=calibration.camera.height)
 
     image = renewed(chosen.image)
-    assert image is not None
-    other = replace(chosen, image=image, right=renewed(chosen.right), depth=renewed(chosen.depth))
-    if other.right is None:
-        return other
-    baseline = measured_baseline(other.image, other.right, StaticTree({}))
+    if chosen.right is None:
+        return replace(chosen, image=image, depth=chosen.depth and renewed(chosen.depth))
+    right = renewed(chosen.right)
+    baseline = measured_baseline(image, right, StaticTree({}))
     if baseline <= 0:
         raise CalibrationError(
-            f'{topic}: does not fit the other camera of the pair any more (size, focal length, '
-            'row of the principal point, or P[3] of the right one); calibrate the pair'
+            f'{image.info_topic} and {right.info_topic} are no stereo pair any more (size, focal '
+            'length, row of the principal point, or P[3] of the right one); calibrate the pair'
         )
-    return replace(other, baseline_m=baseline)
+    return replace(chosen, image=image, right=right, baseline_m=baseline)
 
 
 def describe(chosen: Inputs) -> str:

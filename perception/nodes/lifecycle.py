@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -25,6 +26,9 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 START_PERIOD_S = 0.1
 DISCOVERY_S = 0.5
 """How long a node looks for another one of its name before it starts by itself."""
+
+YOUNG_S = 5.0
+"""A node that started so lately gives way to another one of its name: discovery can be slow."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         steady_timer(self, 1.0, self._report)
         on_change(self, lambda: self.config, self._take_config)
-        self._looked_s = 0.0
+        self._looked_s, self._started_s = 0.0, 0.0
         if self.config.autostart:
             self._starter = steady_timer(self, START_PERIOD_S, self._start)
 
@@ -103,6 +107,7 @@ class PerceptionNode(LifecycleNode):
         with self._bugs_shown():
             super().on_activate(state)
             self.start()
+            self._started_s = monotonic()
             return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -207,7 +212,16 @@ class PerceptionNode(LifecycleNode):
         self.config = config
         self.reconfigured()
 
+    def _give_way(self) -> None:
+        """Stop where another node of this name is found only now, and try again later."""
+        if self.state != 'active' or not self.twins() or monotonic() - self._started_s > YOUNG_S:
+            return
+        self.give_up(self._twin_text())
+        if self.config.autostart:
+            self._starter.reset()
+
     def _report(self) -> None:
+        self._give_way()
         node = Status('node', values={'state': self.state})
         node.report(ERROR, self._refusal)
         node.report(ERROR, self._twin_text() if self.twins() else '')

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from rclpy.qos import ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 from perception.bag_file import is_truth
@@ -19,6 +20,7 @@ from perception.nodes.wire import (
     LossCounter,
     best_effort,
     from_bytes,
+    reliable,
     stamp_of,
     subscribe_bytes,
 )
@@ -28,6 +30,9 @@ CAMERA_TYPES = (*IMAGE_TYPES, INFO_TYPE)
 SILENT_S = 2.0
 """A publisher that gave nothing for so long is called silent."""
 
+BAD_LOSS = 0.1
+"""Share of messages lost in transport from which something is done, or at least said."""
+
 _OWN = re.compile(r'/(traversability|scene)/(image|confidence|overlay)(/.*)?$')
 
 
@@ -36,7 +41,9 @@ class Peek:
     """A topic being watched: its type, newest bytes, and since when."""
 
     kind: str
+    losses: LossCounter
     subscription: Subscription[Any] | None = None
+    reliable: bool = False
     newest: bytes | None = None
     since_s: float = field(default_factory=monotonic)
 
@@ -57,7 +64,6 @@ class LiveTopics:
         self._config = config
         self._on_data = on_data
         self.watched: dict[str, Peek] = {}
-        self.losses: dict[str, LossCounter] = {}
         self.newest_s = monotonic()  # when the last topic appeared
 
     @property
@@ -107,16 +113,50 @@ class LiveTopics:
 
     def silent(self) -> str:
         """Name image topics whose publisher is matched but gave nothing, with the remedy."""
-        now = monotonic()
         quiet = [topic for topic, peek in sorted(self.watched.items())
-                 if peek.newest is None and peek.kind != INFO_TYPE
-                 and now - peek.since_s >= SILENT_S and self._node.count_publishers(topic)]
+                 if peek.kind != INFO_TYPE and self._is_silent(topic, peek)]
         if not quiet:
             return ''
         heard = any(peek.newest is not None for peek in self.watched.values())
         more = ', though its CameraInfo or other camera topics come' if heard else ''
         return (f'no image on {", ".join(quiet)}: publisher matched, nothing received{more}. '
                 f'{loss_hint()}')
+
+    def lossy(self) -> str:
+        """Name image topics that lose many messages in transport, with the remedy."""
+        shares = [f'{topic} ({peek.losses.recent_share:.0%})'
+                  for topic, peek in sorted(self.watched.items())
+                  if peek.kind != INFO_TYPE and peek.losses.recent_share > BAD_LOSS]
+        return f'lost in transport: {", ".join(shares)}. {loss_hint()}' if shares else ''
+
+    def mend(self) -> None:
+        """
+        Ask for reliable delivery where best effort loses messages and the publishers offer it.
+
+        Sensor data is best effort by convention; but a publisher whose shared memory is too
+        small for its images then loses them, even if it is reliable itself.
+        """
+        for topic, peek in self.watched.items():
+            lost = peek.losses.recent_share > BAD_LOSS or self._is_silent(topic, peek)
+            if peek.reliable or not lost or peek.subscription is None or (
+                    not self._offers_reliable(topic)):
+                continue
+            self._node.get_logger().warning(
+                f'{topic}: messages are lost in transport; now received reliably, which is '
+                f'slower. {loss_hint()}')
+            self._node.destroy_subscription(peek.subscription)
+            peek.losses.forget()
+            peek.reliable, peek.since_s = True, monotonic()
+            self._subscribe(topic, peek)
+
+    def _is_silent(self, topic: str, peek: Peek) -> bool:
+        return (peek.newest is None and monotonic() - peek.since_s >= SILENT_S
+                and self._node.count_publishers(topic) > 0)
+
+    def _offers_reliable(self, topic: str) -> bool:
+        found = self._node.get_publishers_info_by_topic(topic)
+        return bool(found) and all(
+            info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in found)
 
     def outside(self) -> list[str]:
         """Image topics of the graph that this node may not use, as they lie outside."""
@@ -125,16 +165,18 @@ class LiveTopics:
                 and not _OWN.search(topic) and self._node.count_publishers(topic)]
 
     def _watch(self, topic: str, kind: str) -> None:
-        peek = self.watched[topic] = Peek(kind)
-        losses = self.losses.setdefault(topic, LossCounter())
+        peek = self.watched[topic] = Peek(kind, LossCounter())
         self.newest_s = monotonic()
+        self._subscribe(topic, peek)
 
+    def _subscribe(self, topic: str, peek: Peek) -> None:
         def receive(data: bytes) -> None:
             peek.newest = data
             self._on_data(topic, data)
 
-        peek.subscription = subscribe_bytes(
-            self._node, kind, topic, best_effort(), receive, losses)
+        qos = reliable(5) if peek.reliable else best_effort()
+        peek.subscription = subscribe_bytes(self._node, peek.kind, topic, qos, receive,
+                                            peek.losses)
 
     def _drop(self, topic: str) -> None:
         subscription = self.watched.pop(topic).subscription

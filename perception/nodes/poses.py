@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from time import monotonic
 from typing import Any
 
@@ -13,7 +14,7 @@ from rclpy.time import Time
 
 from perception.bag_file import is_truth
 from perception.bag_poses import pose_matrix
-from perception.config import Config
+from perception.config import Config, MountConfig
 from perception.errors import CalibrationError, MessageError, TransformError
 from perception.monitor import RateMeter
 from perception.mounts import calibrated_mount, load_mounts
@@ -44,6 +45,22 @@ def tf_buffer(node: Node) -> Any:
     buffer = Buffer(node=node)
     buffer.listener = TransformListener(buffer, node, spin_thread=False)
     return buffer
+
+
+def check_mount(config: MountConfig) -> None:
+    """
+    Refuse a mount that this installation cannot give.
+
+    Raises
+    ------
+    CalibrationError
+        ``source: tf`` without tf2_ros, or a calibration file that is missing or damaged.
+    """
+    if config.source == 'tf' and find_spec('tf2_ros') is None:
+        raise CalibrationError('mount.source = tf, but tf2_ros is not installed: install it, or '
+                               'set mount.source to calibration or plane')
+    if config.calibration:
+        load_mounts(config.calibration)
 
 
 @dataclass(frozen=True)
@@ -170,9 +187,6 @@ class Poses:
             except TransformError:
                 if config.source == 'tf' or waited < TF_GRACE_S:
                     raise
-        elif config.source == 'tf':
-            raise CalibrationError('mount.source = tf, but tf2_ros is not installed: install it, '
-                                   'or set mount.source to calibration or plane')
         if config.source == 'calibration' or (config.source == 'auto' and config.calibration):
             base = self._config.input.base_frame or self.child
             if not base:
@@ -260,7 +274,7 @@ class Poses:
     def _no_pose(self, tolerance_s: float) -> str:
         age = self.rate.age_s()
         if age is None:
-            return ('no pose: no nav_msgs/Odometry came yet'
+            return ('no pose: no valid nav_msgs/Odometry came yet'
                     + ('' if self.tf is not None else ' and tf2_ros is not installed')
                     + '; publish odometry, or name it in input.odometry_topic')
         return (f'no pose: {self.topic} has none within input.pose_tolerance_s = {tolerance_s:g} '

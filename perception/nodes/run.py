@@ -17,7 +17,7 @@ from perception.errors import NodeError, PerceptionError
 from perception.nodes.fastdds import apply_profile
 from perception.nodes.lifecycle import PerceptionNode
 
-LINGER_S = 1.5  # a node that refused to configure gets its diagnostics out before the end
+LINGER_S = 3.0  # a node that refused to configure gets its diagnostics out before the end
 SWITCH_S = 0.0005  # threads hand over Python's lock sooner: callbacks wait less for arithmetic
 
 

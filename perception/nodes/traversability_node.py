@@ -22,7 +22,7 @@ from perception.monitor import RateMeter, StageTimes
 from perception.nodes.diagnostics import ERROR, WARN, Status, time_values
 from perception.nodes.inputs import CameraInputs, Shot, describe
 from perception.nodes.lifecycle import PerceptionNode, Topic
-from perception.nodes.poses import Poses
+from perception.nodes.poses import Poses, check_mount
 from perception.nodes.run import main as run_main
 from perception.nodes.worker import NewestWorker
 from perception.pipeline import Result, Traversability
@@ -78,6 +78,7 @@ class TraversabilityNode(PerceptionNode):
 
     def prepare(self) -> None:
         """Check the network's files, then load it in a thread."""
+        check_mount(self.config.mount)
         network = self.config.network
         read_manifest(network_path(network.name))
         self._load_error, self._loading_s = '', monotonic()
@@ -234,12 +235,15 @@ class TraversabilityNode(PerceptionNode):
         status, inputs = Status('input'), self._inputs
         status.report(ERROR, self.faults.recent('input', 'frame'))
         if inputs is None:
+            status.report(WARN, f'{self.state}: nothing is subscribed')
             return status
         age = inputs.rate.age_s()
         if inputs.chosen is None:
             status.report(ERROR, f'looking for inputs: {inputs.searching or "no message yet"}')
         elif age is None or age > self.config.input.stale_after_s:
             status.report(ERROR, self._dead(inputs, age))
+        elif inputs.topics.lossy():
+            status.report(ERROR, inputs.topics.lossy())
         elif inputs.matcher and inputs.matcher.unmatched > self._answers.count:
             status.report(WARN, self._unmatched(inputs))
         if inputs.chosen is not None and inputs.matcher is not None:

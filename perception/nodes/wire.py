@@ -9,6 +9,7 @@ node publishes exactly what a replay writes, and nothing is converted twice.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,7 @@ class LossCounter:
     def __init__(self) -> None:
         self.lost = 0
         self._last: dict[bytes, int] = {}
+        self._gaps: deque[int] = deque(maxlen=20)
 
     def see(self, info: Any) -> None:
         """Note the number of a message that came."""
@@ -124,9 +126,21 @@ class LossCounter:
         if number is None or gid is None:
             return
         key = bytes(gid['data'])
-        if number > self._last.get(key, number) + 1:
-            self.lost += number - self._last[key] - 1
+        gap = max(number - self._last[key] - 1, 0) if key in self._last else 0
         self._last[key] = number
+        self._gaps.append(gap)
+        self.lost += gap
+
+    def forget(self) -> None:
+        """Begin anew, as after a change of QoS; the total stays."""
+        self._last.clear()
+        self._gaps.clear()
+
+    @property
+    def recent_share(self) -> float:
+        """Share of the newest messages that were lost; 0 for a few only."""
+        lost = sum(self._gaps)
+        return lost / (lost + len(self._gaps)) if lost >= 3 else 0.0
 
 
 def subscribe_bytes(

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A camera driver as users have them: a stereo pair of textured ground, stamped by the clock."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rclpy
+from rclpy.node import Node
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import scenes
+
+from perception import bag_encode as encode
+from perception.nodes.wire import best_effort, message_class, reliable, to_bytes
+from perception.types import Camera
+
+FAULTS = ('none', 'encoding', 'info', 'zero', 'huge', 'short')
+
+
+def camera_of(width: int, height: int) -> Camera:
+    """Intrinsics for a size: fx differs from fy, the principal point is off centre."""
+    return Camera(width, height, 0.72 * width, 0.71 * width, 0.48 * width, 0.51 * height,
+                  'left_optical')
+
+
+def pair(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Colour left and grey right image of flat ground."""
+    ground = scenes.plane(camera=camera, focal_baseline=camera.fx * scenes.BASELINE_M)
+    left, right = scenes.stereo_pair(ground)
+    return np.dstack([left, left, left]), right
+
+
+def damaged(message: object, fault: str) -> object:
+    """The message with something wrong."""
+    if fault == 'encoding':
+        return replace(message, encoding='rgb9')
+    if fault == 'zero':
+        return replace(message, width=0, height=0, step=0, data=np.zeros(0, np.uint8))
+    if fault == 'huge':
+        return replace(message, width=7680, height=4320, step=7680 * 3,
+                       data=np.zeros(100, np.uint8))
+    if fault == 'short':
+        return replace(message, data=message.data[:1000])
+    return message
+
+
+class Driver(Node):
+    """Publish left, right and their CameraInfo at a rate; SIGUSR1 begins the fault."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__('camera_driver', namespace=options.namespace)
+        width, height = (int(part) for part in options.size.split('x'))
+        self.options, self.fault = options, options.fault if options.at_once else 'none'
+        signal.signal(signal.SIGUSR1, lambda *_: setattr(self, 'fault', options.fault))
+        self.camera = replace(camera_of(width, height), frame_id=options.frame)
+        self.images = pair(self.camera)
+        qos = best_effort(1) if options.best_effort else reliable(1)
+        names = ('left/image_rect', 'right/image_rect')
+        self.outputs = [self.create_publisher(message_class('sensor_msgs/Image'), name, qos)
+                        for name in names]
+        self.infos = [self.create_publisher(message_class('sensor_msgs/CameraInfo'),
+                                            name.replace('image_rect', 'camera_info'), reliable(1))
+                      for name in names]
+        self.create_timer(1 / options.rate, self.shoot)
+
+    def shoot(self) -> None:
+        """One instant."""
+        now = time.time_ns() - round(self.options.age * 1e9)
+        fault = self.fault
+        for image, output, info, baseline in zip(
+                self.images, self.outputs, self.infos, (0.0, scenes.BASELINE_M), strict=True):
+            camera = self.camera
+            if fault == 'info':
+                camera = replace(camera, width=camera.width // 2)
+            header = encode.header(now, self.camera.frame_id)
+            kind = 'bgr8' if image.ndim == 3 else 'mono8'
+            message = encode.image_message(header, image, kind)
+            info.publish(to_bytes(encode.camera_info_message(now, camera, baseline)))
+            output.publish(to_bytes(damaged(message, fault)))
+
+
+def main() -> None:
+    """Run until killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--namespace', default='/stereo')
+    parser.add_argument('--frame', default='left_optical')
+    parser.add_argument('--size', default='640x480')
+    parser.add_argument('--rate', type=float, default=10.0)
+    parser.add_argument('--age', type=float, default=0.0, help='stamps lie so far back [s]')
+    parser.add_argument('--best-effort', action='store_true')
+    parser.add_argument('--fault', choices=FAULTS, default='none')
+    parser.add_argument('--at-once', action='store_true', help='the fault from the start')
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+    rclpy.init()
+    rclpy.spin(Driver(options))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A ROS graph of its own for each test module: real processes, real DDS, an unused domain."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed: pip install -e .[ros]')
+
+from graph import Graph
+
+_DOMAINS = iter(range(1 + os.getpid() % 7 * 14, 101))
+
+
+@pytest.fixture(scope='module')
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
+    """Programs and a watcher in a domain that no other test module uses."""
+    with Graph(next(_DOMAINS), tmp_path_factory.mktemp('graph')) as found:
+        yield found
+
+
+@pytest.fixture(scope='session')
+def kitti(data_dir: Path) -> Path:
+    """Recorded bag of KITTI sequence 06."""
+    return data_dir / 'bags' / 'kitti_odom06_ros2_mcap'

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The newest poses: the same numbers as a recording gives, jumps, and waiting across threads."""
+
+from queue import Queue
+from threading import Barrier, Thread
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from perception.bag_poses import PoseTrack
+from perception.live_match import BACKWARD_NS
+from perception.pose_buffer import PoseBuffer
+
+SECOND = 1_000_000_000
+START = 1_700_000_000 * SECOND
+LONG_S = 1e5  # a wait that nobody ends hangs, and the join below fails
+
+
+def rigid(x, yaw=0.0, pitch=0.0):
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler('zy', [yaw, pitch]).as_matrix()
+    matrix[:3, 3] = x, -2 * x, 0.3
+    return matrix
+
+
+def filled(*stamps_ns, seconds=10.0):
+    buffer = PoseBuffer(seconds)
+    for index, stamp_ns in enumerate(stamps_ns):
+        buffer.add(stamp_ns, rigid(float(index)))
+    return buffer
+
+
+def whole_track(stamps_ns, poses):
+    matrices = np.stack(poses)
+    return PoseTrack('/odom', 'odom', 'base_link', np.array(stamps_ns, np.int64),
+                     matrices[:, :3, 3], Rotation.from_matrix(matrices[:, :3, :3]))
+
+
+@st.composite
+def drives(draw):
+    """Rising stamps [ns] with gaps of 1 ns to 0.4 s, a pose for each, and stamps to ask for."""
+    steps = draw(st.lists(st.integers(1, 400_000_000), min_size=1, max_size=20))
+    stamps = [START + int(s) for s in np.cumsum(steps)]
+    angle = st.floats(-3.2, 3.2)
+    poses = [rigid(draw(st.floats(-1e3, 1e3)), draw(angle), draw(angle)) for _ in stamps]
+    between = st.integers(stamps[0] - SECOND, stamps[-1] + SECOND)
+    asked = draw(st.lists(st.one_of(between, st.sampled_from(stamps)), min_size=1, max_size=8))
+    return stamps, poses, asked
+
+
+@given(drives(), st.sampled_from([0.0, 0.05, 0.2, 5.0]))
+def test_look_up_is_that_of_the_whole_track_bit_for_bit(drive, tolerance_s):
+    stamps, poses, asked = drive
+    buffer = PoseBuffer()
+    for stamp_ns, pose in zip(stamps, poses, strict=True):
+        buffer.add(stamp_ns, pose)
+    track = whole_track(stamps, poses)
+    for stamp_ns in asked:
+        found, expected = buffer.at(stamp_ns, tolerance_s), track.at(stamp_ns, tolerance_s)
+        assert (found is None) == (expected is None)
+        if found is not None:
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_interpolation_by_hand():
+    buffer = PoseBuffer()
+    buffer.add(1000, rigid(1.0))
+    buffer.add(2000, rigid(5.0, yaw=np.pi / 2))
+    np.testing.assert_allclose(buffer.at(1250, 1.0), rigid(2.0, yaw=np.pi / 8), atol=1e-12)
+    np.testing.assert_allclose(buffer.at(2900, 1e-6), rigid(5.0, yaw=np.pi / 2), atol=1e-12)
+    assert buffer.at(3001, 1e-6) is None
+
+
+def test_an_empty_buffer_knows_nothing():
+    buffer = PoseBuffer()
+    assert buffer.at(0, 5.0) is None
+    assert not buffer.covers(0)
+    assert not buffer.wait(0, 0.0)
+
+
+def test_old_poses_are_forgotten():
+    buffer = filled(*[START + i * SECOND // 2 for i in range(11)], seconds=2.0)
+    assert buffer.at(START + 2 * SECOND, 0.2) is None
+    np.testing.assert_array_equal(buffer.at(START + 3 * SECOND, 0.0), rigid(6.0))
+    np.testing.assert_array_equal(buffer.at(START + 5 * SECOND, 0.0), rigid(10.0))
+
+
+def test_late_and_repeated_poses_are_ignored():
+    buffer = filled(START, START + SECOND)
+    for late_ns in (0, 1, BACKWARD_NS):
+        buffer.add(START + SECOND - late_ns, rigid(99.0))
+    assert buffer.jumps == 0
+    np.testing.assert_array_equal(buffer.at(START + SECOND, 0.0), rigid(1.0))
+    np.testing.assert_allclose(buffer.at(START + SECOND // 2, 1.0), rigid(0.5))
+
+
+def test_a_jump_backwards_clears():
+    buffer = filled(START, START + SECOND)
+    buffer.add(START + SECOND - BACKWARD_NS - 1, rigid(7.0))
+    assert buffer.jumps == 1
+    assert not buffer.covers(START + SECOND)
+    assert buffer.at(START + SECOND, 0.2) is None
+    np.testing.assert_array_equal(buffer.at(START + SECOND // 2, 0.2), rigid(7.0))
+
+
+def test_clear_forgets_without_counting_a_jump():
+    buffer = filled(START, START + SECOND)
+    buffer.clear()
+    assert buffer.at(START, 5.0) is None
+    buffer.add(START - SECOND, rigid(3.0))
+    np.testing.assert_array_equal(buffer.at(START - SECOND, 0.0), rigid(3.0))
+    assert buffer.jumps == 0
+
+
+@pytest.mark.parametrize(('stamp_ns', 'covered'), [
+    (START - 1, True), (START, True), (START + 1, False),
+])
+def test_covered_is_what_no_later_pose_can_better(stamp_ns, covered):
+    buffer = filled(START - SECOND, START)
+    assert buffer.covers(stamp_ns) == covered
+    assert buffer.wait(stamp_ns, 0.0) == covered
+    assert buffer.wait(stamp_ns, -1.0) == covered
+
+
+def test_waiting_ends_with_the_pose_that_covers():
+    """
+    One thread waits for stamps 1, 2, ...; each pose is added when the one before was seen.
+
+    A pose that covers nothing comes first each time, so a wake-up alone must not end the wait.
+    """
+    buffer, seen, rounds = PoseBuffer(), Queue(), 300
+
+    def waiter():
+        for stamp in range(1, rounds + 1):
+            seen.put((buffer.wait(START + 2 * stamp, LONG_S), buffer.covers(START + 2 * stamp)))
+
+    thread = Thread(target=waiter, daemon=True)
+    thread.start()
+    for stamp in range(1, rounds + 1):
+        buffer.add(START + 2 * stamp - 1, rigid(0.0))
+        buffer.add(START + 2 * stamp, rigid(float(stamp)))
+        assert seen.get(timeout=60) == (True, True)
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_every_waiting_thread_wakes():
+    """Four threads wait for the one pose of each round."""
+    buffer, ready, results, rounds = PoseBuffer(), Barrier(5), Queue(), 60
+
+    def waiter():
+        for stamp in range(rounds):
+            ready.wait(60)
+            results.put(buffer.wait(START + stamp, LONG_S))
+
+    threads = [Thread(target=waiter, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for stamp in range(rounds):
+        ready.wait(60)
+        buffer.add(START + stamp, rigid(1.0))
+        assert [results.get(timeout=60) for _ in threads] == [True] * 4
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_wait_gives_up_in_time():
+    """Poses that do not cover the stamp keep coming, and do not prolong the wait."""
+    buffer = filled(START)
+    thread = Thread(target=lambda: [buffer.add(START + i, rigid(0.0)) for i in range(1, 50)])
+    thread.start()
+    assert not buffer.wait(START + SECOND, 0.001)
+    thread.join(60)
+
+
+def test_look_ups_while_another_thread_writes_are_never_torn():
+    buffer, stop = filled(START), Queue()
+
+    def writer():
+        for index in range(1, 800):
+            buffer.add(START + index * 1000, rigid(float(index)))
+        stop.put(None)
+
+    thread = Thread(target=writer, daemon=True)
+    thread.start()
+    while stop.empty():
+        newest = buffer.at(START + 10 * SECOND, 11.0)
+        assert newest is not None
+        assert newest[1, 3] == -2 * newest[0, 3]
+    thread.join(60)
+    assert not thread.is_alive()
