@@ -13,7 +13,7 @@ ROS_MESSAGES = [
         'sensor-msgs', 'nav-msgs', 'geometry-msgs', 'diagnostic-msgs', 'lifecycle-msgs',
         'visualization-msgs', 'std-srvs')
 ]
-TEST = ['pytest >= 8', 'pytest-timeout', 'hypothesis', 'setuptools >= 70.1']
+TEST = ['pytest >= 8', 'pytest-timeout', 'hypothesis', 'psutil', 'setuptools >= 70.1']
 
 setup(
     name=NAME,

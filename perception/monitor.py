@@ -32,9 +32,10 @@ class RateMeter:
         recent = [t for t in list(self._arrivals) if now - t <= WINDOW_S]
         if len(recent) < 2:
             return 0.0
-        period_s = (recent[-1] - recent[0]) / (len(recent) - 1)
-        silent = now - recent[-1] > 2 * period_s  # a stream that stopped slows down at once
-        return len(recent) / max(now - recent[0], 1e-6) if silent else 1 / max(period_s, 1e-6)
+        intervals, span_s = len(recent) - 1, recent[-1] - recent[0]
+        if now - recent[-1] > 2 * span_s / intervals:  # it stopped: the rate falls at once
+            span_s = now - recent[0]
+        return intervals / max(span_s, 1e-6)
 
     def age_s(self, now_s: float | None = None) -> float | None:
         """Seconds since the last arrival; None before the first."""

@@ -50,11 +50,16 @@ class Result:
 
 
 class Traversability:
-    """Frames in, labels out: the chain up to what ``traversability_node`` publishes."""
+    """
+    Frames in, labels out: the chain up to what ``traversability_node`` publishes.
 
-    def __init__(self, config: Config, network: Network) -> None:
+    ``teach`` False leaves the teacher's window labels out, where nobody learns from them.
+    """
+
+    def __init__(self, config: Config, network: Network, *, teach: bool = True) -> None:
         self.config = config
         self.network = network
+        self.teach = teach
         self.tracker = PlaneTracker(config.plane, config.mount)
 
     def reset(self) -> None:
@@ -63,7 +68,7 @@ class Traversability:
 
     def reconfigured(self, config: Config) -> 'Traversability':
         """The same network with other settings; the plane is kept."""
-        other = Traversability(config, self.network)
+        other = Traversability(config, self.network, teach=self.teach)
         other.tracker.restore(self.tracker.save())
         return other
 
@@ -100,7 +105,7 @@ class Traversability:
             points = label_points(grid, fit_planes(grid, estimate.plane, config.plane),
                                   config.supervisor) if grid else None
             labels = supervise(points, grid, pyramid, config.supervisor) if (
-                grid and points and estimate.fresh) else None
+                self.teach and grid and points and estimate.fresh) else None
         with clock('map'):
             depth = (points, grid) if points and grid else None
             observation = observe(pyramid, probabilities, config.map, depth)

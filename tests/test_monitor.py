@@ -20,7 +20,7 @@ def test_rate_and_age_by_hand():
     rate = meter(100.0, 100.5, 101.0, 102.0)
     assert rate.rate_hz(102.0) == 1.5  # three intervals in two seconds
     assert rate.age_s(104.25) == 2.25
-    assert rate.rate_hz(105.6) == pytest.approx(1.0)  # 101 and 102 are left
+    assert rate.rate_hz(105.6) == pytest.approx(1 / 4.6)  # 101 and 102 are left, then silence
     assert rate.rate_hz(102.0 + WINDOW_S) == 0.0  # one alone has no rate
     assert rate.count == 4
 

@@ -124,7 +124,7 @@ class TraversabilityNode(PerceptionNode):
             self._load_error = str(error)
             return
         Traversability(self.config, self._network).process(read_pair())  # the first one is slow
-        self._chain = Traversability(self.config, self._network)
+        self._chain = Traversability(self.config, self._network, teach=False)
         self.get_logger().info(
             f'network {config.name} loaded in {monotonic() - started:.1f} s: {self._engine()}')
 
@@ -283,8 +283,10 @@ class TraversabilityNode(PerceptionNode):
     def _plane_status(self) -> Status:
         status = Status('plane', values=dict(self._plane))
         status.report(ERROR, self.faults.recent('plane'))
-        if self._plane.get('source') in ('held', 'calibration'):
-            status.report(WARN, f'no fresh plane: {self._plane["source"]}')
+        source, alone = self._plane.get('source'), self._inputs is not None and (
+            self._inputs.chosen is not None and self._inputs.chosen.kind == 'mono')
+        if source == 'held' or (source == 'calibration' and not alone):
+            status.report(WARN, f'no fresh plane: {source}')
         return status
 
     def _transform_status(self) -> Status:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera driver as users have them: a stereo pair of textured ground, stamped by the clock."""
+"""A camera driver as users have them: textured ground, stamped by the clock."""
 
 import argparse
 import os
@@ -31,11 +31,19 @@ def camera_of(width: int, height: int) -> Camera:
                   'left_optical')
 
 
-def pair(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Colour left and grey right image of flat ground."""
+def pictures(camera: Camera, kind: str) -> dict[str, np.ndarray]:
+    """Colour image of flat ground, and the grey right image or the depth in metres."""
     ground = scenes.plane(camera=camera, focal_baseline=camera.fx * scenes.BASELINE_M)
     left, right = scenes.stereo_pair(ground)
-    return np.dstack([left, left, left]), right
+    found = {'left/image_rect': np.dstack([left, left, left])}
+    if kind == 'stereo':
+        found['right/image_rect'] = right
+    if kind == 'rgbd':
+        u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+        disparity = ground.disparity(u, v)
+        depth = ground.focal_baseline / np.where(disparity > 1, disparity, np.nan)
+        found['depth/image_rect'] = depth.astype(np.float32)
+    return found
 
 
 def damaged(message: object, fault: str) -> object:
@@ -61,27 +69,27 @@ class Driver(Node):
         self.options, self.fault = options, options.fault if options.at_once else 'none'
         signal.signal(signal.SIGUSR1, lambda *_: setattr(self, 'fault', options.fault))
         self.camera = replace(camera_of(width, height), frame_id=options.frame)
-        self.images = pair(self.camera)
+        self.images = pictures(self.camera, options.kind)
         qos = best_effort(1) if options.best_effort else reliable(1)
-        names = ('left/image_rect', 'right/image_rect')
         self.outputs = [self.create_publisher(message_class('sensor_msgs/Image'), name, qos)
-                        for name in names]
+                        for name in self.images]
         self.infos = [self.create_publisher(message_class('sensor_msgs/CameraInfo'),
                                             name.replace('image_rect', 'camera_info'), reliable(1))
-                      for name in names]
+                      for name in self.images]
         self.create_timer(1 / options.rate, self.shoot)
 
     def shoot(self) -> None:
         """One instant."""
         now = time.time_ns() - round(self.options.age * 1e9)
         fault = self.fault
-        for image, output, info, baseline in zip(
-                self.images, self.outputs, self.infos, (0.0, scenes.BASELINE_M), strict=True):
+        for (name, image), output, info in zip(self.images.items(), self.outputs, self.infos,
+                                               strict=True):
             camera = self.camera
             if fault == 'info':
                 camera = replace(camera, width=camera.width // 2)
             header = encode.header(now, self.camera.frame_id)
-            kind = 'bgr8' if image.ndim == 3 else 'mono8'
+            kind = 'bgr8' if image.ndim == 3 else 'mono8' if image.itemsize == 1 else '32FC1'
+            baseline = scenes.BASELINE_M if 'right' in name else 0.0
             message = encode.image_message(header, image, kind)
             info.publish(to_bytes(encode.camera_info_message(now, camera, baseline)))
             output.publish(to_bytes(damaged(message, fault)))
@@ -90,6 +98,7 @@ class Driver(Node):
 def main() -> None:
     """Run until killed."""
     parser = argparse.ArgumentParser()
+    parser.add_argument('--kind', choices=('stereo', 'rgbd', 'mono'), default='stereo')
     parser.add_argument('--namespace', default='/stereo')
     parser.add_argument('--frame', default='left_optical')
     parser.add_argument('--size', default='640x480')

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import psutil
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -83,6 +84,10 @@ class Program:
         self.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def children(self) -> list[psutil.Process]:
+        """Processes that this one started."""
+        return psutil.Process(self.pid).children()
 
     def _read(self) -> None:
         assert self._process.stdout is not None

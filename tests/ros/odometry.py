@@ -20,7 +20,7 @@ class Odometry(Node):
         super().__init__('wheel_odometry')
         self.options, self.fault, self.start = options, 'none', time.time_ns()
         signal.signal(signal.SIGUSR1, lambda *_: setattr(self, 'fault', options.fault))
-        self.output = self.create_publisher(message_class('nav_msgs/Odometry'), '/odom',
+        self.output = self.create_publisher(message_class('nav_msgs/Odometry'), options.topic,
                                             reliable(10))
         self.create_timer(0.02, self.tell)
 
@@ -41,6 +41,7 @@ class Odometry(Node):
 def main() -> None:
     """Run until killed."""
     parser = argparse.ArgumentParser()
+    parser.add_argument('--topic', default='/odom')
     parser.add_argument('--speed', type=float, default=1.0)
     parser.add_argument('--fault', choices=('none', 'nan', 'quaternion'), default='none')
     rclpy.init()
