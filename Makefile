@@ -6,8 +6,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BAG := bags/demo
+NAME := lagr_perception
+SHARE := .venv/share
+INDEX := $(SHARE)/ament_index/resource_index/packages
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup links demo test lint bench clean
 
 help:
 	@echo 'make setup   .venv with the package and its extras world, test, dev'
@@ -19,10 +22,17 @@ help:
 
 setup: .venv/.setup
 
-.venv/.setup: setup.py setup.cfg pyproject.toml
+.venv/.setup: Makefile setup.py setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) -e '.[ros,world,test,dev]'
+	@$(MAKE) --no-print-directory links
 	@touch $@
+
+# An editable install puts nothing under share/: two links show the checkout to ament.
+links:
+	@mkdir -p $(INDEX)
+	@ln -sfn ../../../../../resource/$(NAME) $(INDEX)/$(NAME)
+	@ln -sfn ../.. $(SHARE)/$(NAME)
 
 # The CPU build first: from PyPI alone torch comes with several GB of CUDA.
 .venv/.train: .venv/.setup

@@ -2,10 +2,10 @@
 """
 Image published -> cost map received, against the offline stages in the same run.
 
-``python benchmarks/ros_latency.py --json FILE`` starts the nodes in one process, in two, and a plain
-node (queue depth 10, default transports) around the same pipeline, in turns, several rounds. A probe
-process publishes raw 640x480 stereo at 10 Hz and waits for the grid of the same stamp; between the
-turns it runs the same frames through the pipeline itself. Needs the extra ros.
+``python benchmarks/ros_latency.py --json FILE`` starts the nodes in one process, in two, and a
+plain node (queue depth 10, default transports) around the same pipeline, in turns, several
+rounds. A probe process publishes raw 640x480 stereo at 10 Hz and waits for the grid of the same
+stamp; between the turns the same frames run through the pipeline itself. Needs the extra ros.
 """
 
 import argparse
@@ -39,8 +39,7 @@ def probe(frames: int) -> dict[str, Any]:
     from rclpy.executors import SingleThreadedExecutor
 
     from perception.bench import BASELINE_M, CAMERA, STEP_M, read_pair
-    from perception.nodes.wire import latched, message_class, reliable, stamp_of
-    from perception.nodes.wire import to_bytes
+    from perception.nodes.wire import latched, message_class, reliable, stamp_of, to_bytes
 
     rclpy.init()
     node = rclpy.create_node('probe')

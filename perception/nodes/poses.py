@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from threading import Event
 from time import monotonic
 from typing import Any
 
@@ -31,6 +32,7 @@ from perception.types import Float
 
 ODOMETRY = 'nav_msgs/Odometry'
 LOOK_PERIOD_S = 0.5
+TF_POLL_S = 0.005
 TF_GRACE_S = 2.0
 """``auto`` waits so long for the transform of a camera before it takes the next source."""
 BASES = ('base_link', 'base_footprint')
@@ -90,6 +92,7 @@ class Poses:
         self._mounts: dict[str, Mount] = {}
         self._asked_s: dict[str, float] = {}
         self.rate = RateMeter()
+        self._pause = Event()
         self.topic = ''
         self.frame, self.child = config.input.odom_frame, config.input.base_frame
         self._timer = steady_timer(node, LOOK_PERIOD_S, self._look)
@@ -139,14 +142,22 @@ class Poses:
         """Tell whether no later message can better the pose at a stamp."""
         if not self.uses_tf:
             return self._buffer.covers(stamp_ns)
-        time = Time(nanoseconds=stamp_ns)
-        return bool(self.tf.can_transform(self.frame, self._base(), time))
+        found = bool(self.tf.can_transform(self.frame, self._base(), Time(nanoseconds=stamp_ns)))
+        if found:
+            self.rate.tick()
+        return found
 
     def wait(self, stamp_ns: int, timeout_s: float) -> None:
-        """Wait for the odometry that brackets a stamp, if odometry comes at all."""
+        """Wait for the odometry or transform that brackets a stamp, if any comes at all."""
         age = self.rate.age_s()
-        if not self.uses_tf and age is not None and age < self._config.input.pose_tolerance_s:
+        if age is None or age >= self._config.input.stale_after_s:
+            timeout_s = 0.0  # it is dead: labels go on without
+        if not self.uses_tf:
             self._buffer.wait(stamp_ns, timeout_s)
+            return
+        end = monotonic() + timeout_s
+        while not self.ready(stamp_ns) and monotonic() < end:
+            self._pause.wait(TF_POLL_S)
 
     def at(self, stamp_ns: int) -> Float:
         """

@@ -10,13 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 
 from perception.errors import NodeError, PerceptionError
 from perception.nodes.fastdds import apply_profile
 from perception.nodes.lifecycle import PerceptionNode
 
+RCLError = rclpy_implementation.RCLError
 LINGER_S = 3.0  # a node that refused to configure gets its diagnostics out before the end
 SWITCH_S = 0.0005  # threads hand over Python's lock sooner: callbacks wait less for arithmetic
 
@@ -75,8 +78,11 @@ def run(
     threading.excepthook = lambda trouble: _crash(trouble, stop)
     sys.setswitchinterval(SWITCH_S)
     profile = apply_profile()
-    rclpy.init(args=ros_args, signal_handler_options=SignalHandlerOptions.NO)
-    nodes = [make() for make in makers]
+    try:
+        rclpy.init(args=ros_args, signal_handler_options=SignalHandlerOptions.NO)
+        nodes = [make() for make in makers]
+    except (RCLError, InvalidNamespaceException, InvalidNodeNameException) as error:
+        raise NodeError(f'ROS arguments {" ".join(ros_args)}: {error}; mend them') from None
     nodes[0].get_logger().info(f'Fast DDS profile: {profile}')
     threads = [threading.Thread(target=_spin, args=(node, stop), name=node.get_name())
                for node in nodes]
@@ -99,8 +105,11 @@ def main(make: Callable[[], PerceptionNode]) -> None:
     try:
         sys.exit(run([make], arguments[under_up:], exit_when_refused=under_up))
     except PerceptionError as error:
-        sys.stderr.write(f'error: {error}\n')
+        sys.stderr.write(f'error: {" ".join(str(error).split())}\n')
         sys.exit(1)
+    finally:  # Ctrl-C comes from the terminal and from launch: the second one ends nothing
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _spin(node: PerceptionNode, stop: Stop) -> None:
