@@ -29,6 +29,7 @@ from perception.types import (
 )
 from perception.window_view import fuse_windows, view_evidence
 
+NOTHING = np.empty((3, 0), np.float32), np.empty((len(CLASSES), 0), np.float32)
 GROUND_STRIDE = 2  # every second ground point each way: they are plenty
 
 
@@ -75,24 +76,33 @@ def observe(
     stands, and may be placed by another process. Parameters as of ``frame_evidence``.
     """
     level = levelled_base_from_camera(pyramid.plane)
-    parts = frame_evidence(pyramid, probabilities, level, config, depth)
-    histogram = np.concatenate([part.histogram for part in parts])
-    weight = histogram.sum(1)
-    seen = np.flatnonzero(weight > 0)
-    points = np.concatenate([part.points_odom for part in parts]).take(seen, 0)
-    weight = weight.take(seen)
-    return Observation(
-        transform(np.linalg.inv(level), points).astype(np.float32),
-        histogram.take(seen, 0) / weight[:, None], weight,
-    )
+    points, planes = _depth_points(*depth, config) if depth else NOTHING
+    obstacles = _placed(points[:, planes[SUPER_OBSTACLE] > 0], level).T if depth else None
+    far = window_evidence(pyramid, probabilities, level, config, obstacles)
+    camera = _placed(far.points_odom.T, np.linalg.inv(level))
+    points = np.concatenate([points, camera.astype(np.float32)], 1)
+    planes = np.concatenate([planes, far.histogram.T], 1)
+    weight = planes.sum(0)
+    if not weight.all():
+        seen = np.flatnonzero(weight)
+        points, planes, weight = points.take(seen, 1), planes.take(seen, 1), weight.take(seen)
+    return Observation(points.T, (planes / weight).T, weight)
 
 
 def place(observation: Observation, odom_from_camera: Float) -> Evidence:
     """Evidence for the map from an observation and the pose of its camera, (4, 4)."""
-    return Evidence(
-        transform(odom_from_camera, observation.points_optical.astype(float)),
-        observation.histogram * observation.weight[:, None],
-    )
+    return Evidence(_placed(observation.points_optical.T, odom_from_camera).T,
+                    (observation.histogram.T * observation.weight).T)
+
+
+def _placed(xyz: Float, a_from_b: Float) -> Float:
+    """Points (3, N) in frame b -> frame a, float64: column by column, as the map takes them."""
+    placed = np.empty((3, xyz.shape[1]))
+    for turn, offset, out in zip(a_from_b[:3, :3], a_from_b[:3, 3], placed, strict=True):
+        out[:] = offset
+        for share, part in zip(turn, xyz, strict=True):
+            out += share * part  # share is float64, so is the sum
+    return placed
 
 
 def depth_evidence(
@@ -103,29 +113,35 @@ def depth_evidence(
 
     Every obstacle point enters where it stands, whatever its height; ground points are thinned.
     """
+    optical, planes = _depth_points(points, grid, config)
+    xyz = _placed(optical, pose)
+    return Evidence(xyz.T, planes.T), xyz[:, planes[SUPER_OBSTACLE] > 0].T
+
+
+def _depth_points(
+    points: PointLabels, grid: DepthGrid, config: MapConfig
+) -> tuple[Float, Float]:
+    """Thinned ground points, then obstacle points: optical (3, N) and histogram (5, N) float32."""
     ground = np.nonzero(points.ground[::GROUND_STRIDE, ::GROUND_STRIDE])
     row, column = (np.concatenate([GROUND_STRIDE * thin, full])
                    for thin, full in zip(ground, np.nonzero(points.obstacle), strict=True))
-    xyz, count = _odom_points(row, column, grid, pose), len(ground[0])
-    planes = np.zeros((len(CLASSES), len(xyz)), np.float32)
+    xyz, count = _optical_points(row, column, grid), len(ground[0])
+    planes = np.zeros((len(CLASSES), len(row)), np.float32)
     planes[SUPER_GROUND, :count] = config.point_weight
     planes[SUPER_OBSTACLE, count:] = config.point_weight
-    return Evidence(xyz, planes.T), xyz[count:]
+    return xyz, planes
 
 
-def _odom_points(row: Cells, column: Cells, grid: DepthGrid, pose: Float) -> Float:
-    """Points (N, 3) float64 [m] in odom of some grid pixels, column by column in memory."""
+def _optical_points(row: Cells, column: Cells, grid: DepthGrid) -> Float:
+    """Points (3, N) float32 [m] in the optical frame of some grid pixels."""
     u, v = grid.uv
     pixel = row * grid.disparity.shape[1] + column
-    z = np.float32(grid.focal_baseline) / grid.disparity.ravel().take(pixel)
+    xyz = np.empty((3, len(pixel)), np.float32)
+    z = np.divide(np.float32(grid.focal_baseline), grid.disparity.ravel().take(pixel), out=xyz[2])
     across, down = (u - grid.camera.cx) / grid.camera.fx, (v - grid.camera.cy) / grid.camera.fy
-    x, y = z * across.astype(np.float32).take(column), z * down.astype(np.float32).take(row)
-    xyz = np.empty((3, len(pixel)))
-    for turn, offset, out in zip(pose[:3, :3], pose[:3, 3], xyz, strict=True):
-        out[:] = offset
-        for share, part in zip(turn, (x, y, z), strict=True):
-            out += share * part  # share is float64, so is the sum
-    return xyz.T
+    np.multiply(z, across.astype(np.float32).take(column), out=xyz[0])
+    np.multiply(z, down.astype(np.float32).take(row), out=xyz[1])
+    return xyz
 
 
 def window_evidence(
