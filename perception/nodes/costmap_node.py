@@ -76,6 +76,8 @@ class CostmapNode(PerceptionNode):
         ('/tf, /tf_static', 'tf2_msgs/TFMessage', 'mount and poses, where tf2_ros is installed'),
     )
     sections = ('input', 'mount', 'map', 'cost')
+    reports = ('statuses `node`, `input`, `output`, `transforms`: cameras, rates, ages, whether '
+               'the map is known, failures')
 
     def __init__(self) -> None:
         self._sources: dict[str, Source] = {}

@@ -51,7 +51,9 @@ class PerceptionNode(LifecycleNode):
     """
 
     published: tuple[Topic, ...] = ()
+    subscribed: tuple[tuple[str, str, str], ...] = ()
     sections: tuple[str, ...] = ()
+    reports = ''
 
     def __init__(self, name: str) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True)

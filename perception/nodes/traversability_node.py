@@ -61,6 +61,8 @@ class TraversabilityNode(PerceptionNode):
     )
     sections = ('input', 'stereo', 'plane', 'mount', 'pyramid', 'contrast', 'network',
                 'supervisor', 'map')
+    reports = ('statuses `node`, `input`, `output`, `plane`, `transforms`, `engine`: rates, ages, '
+               'dropped frames, stage p50 and p99, network and its hash, failures')
 
     def __init__(self) -> None:
         self._network: Network | None = None
