@@ -16,9 +16,15 @@ from perception.errors import CalibrationError, MessageError, TransformError
 from perception.live_match import BACKWARD_NS
 from perception.mapping import Mapper, unknown_like
 from perception.monitor import RateMeter, StageTimes
-from perception.nodes.diagnostics import ERROR, WARN, Status, time_values
+from perception.nodes.diagnostics import Status
 from perception.nodes.lifecycle import PerceptionNode, Topic
 from perception.nodes.poses import Poses, check_mount
+from perception.nodes.reports import (
+    map_cause,
+    map_input_status,
+    map_output_status,
+    transform_status,
+)
 from perception.nodes.run import main as run_main
 from perception.nodes.wire import (
     LossCounter,
@@ -80,15 +86,15 @@ class CostmapNode(PerceptionNode):
                'the map is known, failures')
 
     def __init__(self) -> None:
-        self._sources: dict[str, Source] = {}
-        self._waiting: deque[Waiting] = deque()
-        self._poses: Poses | None = None
+        self.sources: dict[str, Source] = {}
+        self.waiting: deque[Waiting] = deque()
+        self.poses: Poses | None = None
         self._mapper: Mapper | None = None
         self._timer: Any = None
-        self._last: Costmap | None = None
-        self._unknown = False
-        self._checks = self._dropped = self._jumps = 0
-        self._published, self._times = RateMeter(), StageTimes()
+        self.last: Costmap | None = None
+        self.unknown = False
+        self._checks = self.dropped = self.jumps = 0
+        self.maps, self.times = RateMeter(), StageTimes()
         super().__init__('costmap_node')
 
     def prepare(self) -> None:
@@ -98,7 +104,7 @@ class CostmapNode(PerceptionNode):
 
     def start(self) -> None:
         """Subscribe to odometry, and to cameras as they come."""
-        self._poses = Poses(self, self.config, on_pose=self._drain)
+        self.poses = Poses(self, self.config, on_pose=self._drain)
         self._timer = steady_timer(self, CHECK_PERIOD_S, self._check)
         self._look()
 
@@ -106,13 +112,13 @@ class CostmapNode(PerceptionNode):
         """Unsubscribe and forget."""
         if self._timer is not None:
             self.destroy_timer(self._timer)
-        if self._poses is not None:
-            self._poses.close()
-        for source in self._sources.values():
+        if self.poses is not None:
+            self.poses.close()
+        for source in self.sources.values():
             for subscription in source.subscriptions:
                 self.destroy_subscription(subscription)
-        self._sources, self._waiting = {}, deque()
-        self._poses = self._timer = self._last = None
+        self.sources, self.waiting = {}, deque()
+        self.poses = self._timer = self.last = None
         if self._mapper is not None:
             self._mapper.reset()
 
@@ -142,11 +148,11 @@ class CostmapNode(PerceptionNode):
             if 'sensor_msgs/msg/PointCloud2' in kinds and topic.startswith(inside)
             and topic.endswith('/' + POINTS_NAME) and self.count_publishers(topic)]
         for topic in found:
-            if topic not in self._sources:
+            if topic not in self.sources:
                 self._subscribe(topic)
 
     def _subscribe(self, topic: str) -> None:
-        source = self._sources[topic] = Source(topic, [], RateMeter(), LossCounter(), {})
+        source = self.sources[topic] = Source(topic, [], RateMeter(), LossCounter(), {})
         plane = topic.removesuffix(POINTS_NAME) + PLANE_NAME
         for kind, name, receive in (
                 (PLANE, plane, lambda data: self._take_plane(source, plane, data)),
@@ -154,7 +160,7 @@ class CostmapNode(PerceptionNode):
             source.subscriptions.append(subscribe_bytes(
                 self, kind, name, reliable(5), receive,
                 source.losses if kind == POINTS else None))
-        self.get_logger().info(f'camera {len(self._sources)}: {topic}')
+        self.get_logger().info(f'camera {len(self.sources)}: {topic}')
 
     def _take_plane(self, source: Source, topic: str, data: bytes) -> None:
         pose = from_bytes(data, PLANE, topic).pose
@@ -171,26 +177,26 @@ class CostmapNode(PerceptionNode):
         if newest is not None and stamp_ns < newest - BACKWARD_NS:
             self._begin_again()
         source.newest_ns = stamp_ns
-        self._waiting.append(Waiting(source, stamp_ns, data, monotonic()))
-        if len(self._waiting) > MOST_WAITING:
-            self._waiting.popleft()
-            self._dropped += 1
+        self.waiting.append(Waiting(source, stamp_ns, data, monotonic()))
+        if len(self.waiting) > MOST_WAITING:
+            self.waiting.popleft()
+            self.dropped += 1
         self._drain()
 
     def _begin_again(self) -> None:
         """Stamps of a camera jumped backwards: forget the map; the others' jumps are the same."""
         self.get_logger().warning('stamps jumped backwards: map and queues are reset')
-        self._jumps += 1
-        self._waiting.clear()
-        for source in self._sources.values():
+        self.jumps += 1
+        self.waiting.clear()
+        for source in self.sources.values():
             source.newest_ns = None
         if self._mapper is not None:
             self._mapper.reset()
 
     def _drain(self) -> None:
         """Fuse what has its pose, in the order of arrival."""
-        while self._waiting:
-            first = self._waiting[0]
+        while self.waiting:
+            first = self.waiting[0]
             age = monotonic() - first.arrived_s
             final = age >= self.config.input.pose_tolerance_s
             try:
@@ -199,16 +205,16 @@ class CostmapNode(PerceptionNode):
             except (TransformError, CalibrationError) as error:
                 if not final:
                     return
-                self._dropped += 1
+                self.dropped += 1
                 self.fault('transform', f'{first.source.topic}: {error}')
             except MessageError as error:
-                self._dropped += 1
+                self.dropped += 1
                 self.fault('points', str(error))
-            self._waiting.popleft()
+            self.waiting.popleft()
 
     def _try(self, item: Waiting, *, final: bool) -> bool:
         """Fuse and publish one message; False where its pose may still come."""
-        poses, mapper = self._poses, self._mapper
+        poses, mapper = self.poses, self._mapper
         assert poses is not None
         assert mapper is not None
         message = from_bytes(item.data, POINTS, item.source.topic)
@@ -221,15 +227,15 @@ class CostmapNode(PerceptionNode):
         observation = observation_from_cloud(message, item.source.topic)
         robot_xy = (float(odom_from_base[0, 3]), float(odom_from_base[1, 3]))
         costmap = mapper.fuse(observation, odom_from_base @ base_from_camera, robot_xy,
-                              item.stamp_ns, cameras=self._active())
+                              item.stamp_ns, cameras=self.active())
         self._publish(replace(costmap, frame_id=poses.frame), unknown=False)
-        self._times.add({'map': (perf_counter() - started) * 1e3})
+        self.times.add({'map': (perf_counter() - started) * 1e3})
         return True
 
     def _mount(self, item: Waiting, camera: str) -> Float:
         """base_from_camera; from the frame's own ground plane where nothing else has it."""
-        assert self._poses is not None
-        mount = self._poses.mount(camera)
+        assert self.poses is not None
+        mount = self.poses.mount(camera)
         if mount.base_from_camera is not None:
             return mount.base_from_camera
         plane = item.source.planes.get(item.stamp_ns)
@@ -237,84 +243,34 @@ class CostmapNode(PerceptionNode):
             raise TransformError(f'no {PLANE_NAME} of the same stamp beside the points')
         return mount_on_plane(*normal_offset_from_pose(plane), self.config.mount)
 
-    def _active(self) -> int:
+    def active(self) -> int:
         """Cameras that gave points lately."""
         limit = self.config.input.stale_after_s
-        ages = [source.rate.age_s() for source in self._sources.values()]
+        ages = [source.rate.age_s() for source in self.sources.values()]
         return max(1, sum(age is not None and age < limit for age in ages))
 
     def _publish(self, costmap: Costmap, *, unknown: bool) -> None:
-        self._last, self._unknown = costmap, unknown
+        self.last, self.unknown = costmap, unknown
         if not unknown:
-            self._published.tick()
+            self.maps.tick()
         self.send('costmap', encode.occupancy_grid_message(costmap))
 
     def _mind_silence(self) -> None:
         """Publish an all-unknown grid, once, where no new map came for ``stale_after_s``."""
-        age = self._published.age_s()
-        if self._last is None or self._unknown or age is None or (
+        age = self.maps.age_s()
+        if self.last is None or self.unknown or age is None or (
                 age < self.config.input.stale_after_s):
             return
         assert self._mapper is not None
         self._mapper.reset()
-        self._publish(unknown_like(self._last, self._last.stamp_ns + round(age * 1e9)),
+        self._publish(unknown_like(self.last, self.last.stamp_ns + round(age * 1e9)),
                       unknown=True)
         self.fault('stale', f'no new cost map for {age:.1f} s: all cells are unknown until input '
-                   f'returns ({self._cause()})')
-
-    def _cause(self) -> str:
-        limit = self.config.input.stale_after_s
-        dead = [s.topic for s in self._sources.values()
-                if (age := s.rate.age_s()) is None or age > limit]
-        if dead:
-            return f'no points on {", ".join(dead)}'
-        return self.faults.recent('transform') or 'points come, but no pose'
+                   f'returns ({map_cause(self)})')
 
     def statuses(self) -> list[Status]:
         """Report input, output and transforms."""
-        return [self._input_status(), self._output_status(), self._transform_status()]
-
-    def _input_status(self) -> Status:
-        status = Status('input', values={'cameras': self._active() if self._sources else 0,
-                                         'dropped': self._dropped, 'time_jumps': self._jumps})
-        status.report(ERROR, self.faults.recent('points'))
-        if self._poses is None:
-            status.report(WARN, f'{self.state}: nothing is subscribed')
-        elif not self._sources:
-            status.report(ERROR, f'no topic {POINTS_NAME} is published under '
-                          f'{self.get_namespace()}; start a traversability_node')
-        for source in self._sources.values():
-            age = source.rate.age_s()
-            status.values[source.topic] = (
-                f'{source.rate.rate_hz():.1f} Hz, '
-                f'{"never" if age is None else f"{age:.1f} s ago"}, '
-                f'{source.rate.count} received, {source.losses.lost} lost in transport')
-            if age is None or age > self.config.input.stale_after_s:
-                status.report(ERROR, f'no points on {source.topic}: '
-                              f'{"none yet" if age is None else f"last {age:.1f} s ago"}')
-        return status
-
-    def _output_status(self) -> Status:
-        status = Status('output', values={
-            'rate_hz': self._published.rate_hz(), 'age_s': self._published.age_s(),
-            'published': self._published.count, 'waiting': len(self._waiting),
-            'map': 'unknown' if self._unknown or self._last is None else 'known'})
-        status.values |= time_values(self._times)
-        if self._unknown:
-            status.report(ERROR, f'the cost map is unknown: {self._cause()}')
-        elif self._last is None and self.state == 'active':
-            status.report(WARN, f'no cost map yet: {self._cause()}')
-        return status
-
-    def _transform_status(self) -> Status:
-        status = Status('transforms', values={'failures': self.faults.counts['transform'],
-                                              'bad_poses': self.faults.counts['odometry']})
-        status.report(ERROR, self.faults.recent('odometry'))
-        status.report(ERROR, self.faults.recent('transform'))
-        if self._poses is not None:
-            status.values['source'] = self._poses.source
-            status.values['odometry_age_s'] = self._poses.rate.age_s()
-        return status
+        return [map_input_status(self), map_output_status(self), transform_status(self)]
 
 
 def main() -> None:

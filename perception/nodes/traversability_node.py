@@ -18,11 +18,19 @@ from perception.errors import (
     TransformError,
 )
 from perception.inference import Network, load_network, network_path, read_manifest
-from perception.monitor import RateMeter, StageTimes
-from perception.nodes.diagnostics import ERROR, WARN, Status, time_values
-from perception.nodes.inputs import CameraInputs, Shot, describe
+from perception.nodes.diagnostics import Status
+from perception.nodes.inputs import CameraInputs, Shot
 from perception.nodes.lifecycle import PerceptionNode, Topic
 from perception.nodes.poses import Poses, check_mount
+from perception.nodes.reports import (
+    Tally,
+    engine_status,
+    engine_text,
+    input_status,
+    output_status,
+    plane_status,
+    transform_status,
+)
 from perception.nodes.run import main as run_main
 from perception.nodes.worker import NewestWorker
 from perception.pipeline import Result, Traversability
@@ -65,16 +73,14 @@ class TraversabilityNode(PerceptionNode):
                'dropped frames, stage p50 and p99, network and its hash, failures')
 
     def __init__(self) -> None:
-        self._network: Network | None = None
+        self.network: Network | None = None
+        self.inputs: CameraInputs | None = None
+        self.poses: Poses | None = None
+        self.loading_s: float | None = None
+        self.tally = Tally()
         self._chain: Traversability | None = None
-        self._inputs: CameraInputs | None = None
-        self._poses: Poses | None = None
         self._worker: NewestWorker[Shot] | None = None
-        self._loading_s: float | None = None
         self._load_error = ''
-        self._answers, self._times = RateMeter(), StageTimes()
-        self._plane: dict[str, Any] = {}
-        self._refused = self._no_plane = self._before = 0
         self._jumped = False
         super().__init__('traversability_node')
 
@@ -83,7 +89,7 @@ class TraversabilityNode(PerceptionNode):
         check_mount(self.config.mount)
         network = self.config.network
         read_manifest(network_path(network.name))
-        self._load_error, self._loading_s = '', monotonic()
+        self._load_error, self.loading_s = '', monotonic()
         self.get_logger().info(f'loading network {network.name}')
         loader = Thread(target=self._load, args=(network,), name='load', daemon=True)
         loader.start()
@@ -94,24 +100,29 @@ class TraversabilityNode(PerceptionNode):
     def start(self) -> None:
         """Subscribe and process the newest frame, always."""
         self._worker = NewestWorker('frames', self._process)
-        self._poses = Poses(self, self.config)
-        self._inputs = CameraInputs(self, self.config.input, on_shot=self._take,
+        self.poses = Poses(self, self.config)
+        self.inputs = CameraInputs(self, self.config.input, on_shot=self._take,
                                     on_jump=self._jump)
         self._announce_labels()
 
     def stop(self) -> None:
         """Unsubscribe, finish the frame in work."""
-        for part in (self._inputs, self._poses):
+        for part in (self.inputs, self.poses):
             if part is not None:
                 part.close()
         if self._worker is not None:
             self._worker.stop()
-            self._before += self._worker.dropped
-        self._inputs = self._poses = self._worker = None
+            self.tally.dropped += self._worker.dropped
+        self.inputs = self.poses = self._worker = None
+
+    @property
+    def dropped(self) -> int:
+        """Frames that a newer one replaced before they were worked on."""
+        return self.tally.dropped + (self._worker.dropped if self._worker else 0)
 
     def release(self) -> None:
         """Free the network."""
-        self._network = self._chain = self._loading_s = None
+        self.network = self._chain = self.loading_s = None
 
     def reconfigured(self) -> None:
         """Take new settings over from the next frame on; the plane is kept."""
@@ -121,14 +132,14 @@ class TraversabilityNode(PerceptionNode):
     def _load(self, config: NetworkConfig) -> None:
         started = monotonic()
         try:
-            self._network = load_network(config.name, config.engine, config.threads)
+            self.network = load_network(config.name, config.engine, config.threads)
         except NetworkError as error:
             self._load_error = str(error)
             return
-        Traversability(self.config, self._network).process(read_pair())  # the first one is slow
-        self._chain = Traversability(self.config, self._network, teach=False)
+        Traversability(self.config, self.network).process(read_pair())  # the first one is slow
+        self._chain = Traversability(self.config, self.network, teach=False)
         self.get_logger().info(
-            f'network {config.name} loaded in {monotonic() - started:.1f} s: {self._engine()}')
+            f'network {config.name} loaded in {monotonic() - started:.1f} s: {engine_text(self)}')
 
     def _take(self, shot: Shot) -> None:
         if self._worker is not None:
@@ -145,7 +156,7 @@ class TraversabilityNode(PerceptionNode):
         """One frame, in the worker's thread."""
         chain = self._chain
         if chain is None:
-            self._refused += 1
+            self.tally.refused += 1
             return
         if self._jumped:
             self._jumped = False
@@ -155,14 +166,14 @@ class TraversabilityNode(PerceptionNode):
             frame = shot.frame(*self._where(stamp_ns, camera))
             result = chain.process(frame)
         except PerceptionError as error:
-            self._refused += 1
+            self.tally.refused += 1
             self.fault('frame', str(error))
             return
         self._answer(result)
 
     def _where(self, stamp_ns: int, camera: str) -> tuple[Float | None, Float | None]:
         """Pose and mount where they are known; labels are made without them too."""
-        poses = self._poses
+        poses = self.poses
         if poses is None:
             return None, None
         poses.wait(stamp_ns, POSE_WAIT_S)
@@ -176,15 +187,15 @@ class TraversabilityNode(PerceptionNode):
 
     def _answer(self, result: Result) -> None:
         """Publish what a frame gave; the map's part first."""
-        self._times.add(result.stage_ms)
+        self.tally.times.add(result.stage_ms)
         if result.plane is None or result.observation is None:
-            self._no_plane += 1
+            self.tally.without_plane += 1
             self.fault('plane', 'no ground plane: nothing is published; is the ground in view, '
                        'and does the calibration fit?')
             return
         self.faults.clear('plane')
         plane = result.plane.plane
-        self._plane = {'source': result.plane.source, 'height_m': plane.height_m,
+        self.tally.plane = {'source': result.plane.source, 'height_m': plane.height_m,
                        'pitch_rad': plane.pitch_rad, 'roll_rad': plane.roll_rad,
                        'inlier_share': result.plane.inlier_share}
         header = encode.header(result.frame.stamp_ns, result.frame.camera.frame_id)
@@ -192,7 +203,7 @@ class TraversabilityNode(PerceptionNode):
             'geometry_msgs/PoseStamped', header=header, pose=encode.pose(plane_pose(plane))))
         columns = cloud_columns(result.observation)
         self.send('traversability/points', encode.points_message(header, columns))
-        self._answers.tick()
+        self.tally.answers.tick()
         self._answer_images(result, header)
 
     def _answer_images(self, result: Result, header: Any) -> None:
@@ -221,100 +232,12 @@ class TraversabilityNode(PerceptionNode):
         info.header.stamp = self.get_clock().now().to_msg()
         self.send_typed('traversability/label_info', info)
 
-    def _engine(self) -> str:
-        network, asked = self._network, self.config.network.engine
-        if network is None:
-            return 'none'
-        why = 'the only engine built in' if asked == 'auto' else 'as network.engine says'
-        return f'{network.engine} ({why})'
-
     def statuses(self) -> list[Status]:
         """Report input, output, plane, transforms and engine."""
-        return [self._input_status(), self._output_status(), self._plane_status(),
-                self._transform_status(), self._engine_status()]
-
-    def _input_status(self) -> Status:
-        status, inputs = Status('input'), self._inputs
-        status.report(ERROR, self.faults.recent('input', 'frame'))
-        if inputs is None:
-            status.report(WARN, f'{self.state}: nothing is subscribed')
-            return status
-        age = inputs.rate.age_s()
-        if inputs.chosen is None:
-            status.report(ERROR, f'looking for inputs: {inputs.searching or "no message yet"}')
-        elif age is None or age > self.config.input.stale_after_s:
-            status.report(ERROR, self._dead(inputs, age))
-        elif inputs.topics.lossy():
-            status.report(ERROR, inputs.topics.lossy())
-        elif inputs.matcher and inputs.matcher.unmatched > self._answers.count:
-            status.report(WARN, self._unmatched(inputs))
-        if inputs.chosen is not None and inputs.matcher is not None:
-            status.values = {
-                'inputs': describe(inputs.chosen), 'rate_hz': inputs.rate.rate_hz(),
-                'age_s': age, 'received': inputs.received, 'answered': self._answers.count,
-                'dropped': self._dropped(), 'refused': self._refused,
-                'without_plane': self._no_plane, 'unmatched': inputs.matcher.unmatched,
-                'late': inputs.matcher.late, 'lost_in_transport': inputs.lost,
-                'time_jumps': inputs.matcher.jumps,
-            }
-        return status
-
-    def _dropped(self) -> int:
-        return self._before + (self._worker.dropped if self._worker else 0)
-
-    def _dead(self, inputs: CameraInputs, age: float | None) -> str:
-        assert inputs.chosen is not None
-        topic = inputs.chosen.image.topic
-        since = 'never' if age is None else f'{age:.1f} s ago'
-        publishers = self.count_publishers(topic)
-        return (f'no image on {topic}: last one {since}, {publishers} publisher(s); '
-                + (inputs.topics.silent() or 'check the camera driver'))
-
-    def _unmatched(self, inputs: CameraInputs) -> str:
-        matcher = inputs.matcher
-        nearest = 'never' if matcher is None or matcher.nearest_ns is None else (
-            f'{matcher.nearest_ns / 1e9:g} s')
-        return (f'no partner within input.sync_tolerance_s = '
-                f'{self.config.input.sync_tolerance_s:g} s (nearest: {nearest}); synchronise the '
-                'cameras, or raise the tolerance')
-
-    def _output_status(self) -> Status:
-        values = {'rate_hz': self._answers.rate_hz(), 'age_s': self._answers.age_s()}
-        return Status('output', values=values | time_values(self._times))
-
-    def _plane_status(self) -> Status:
-        status = Status('plane', values=dict(self._plane))
-        status.report(ERROR, self.faults.recent('plane'))
-        source, alone = self._plane.get('source'), self._inputs is not None and (
-            self._inputs.chosen is not None and self._inputs.chosen.kind == 'mono')
-        if source == 'held' or (source == 'calibration' and not alone):
-            status.report(WARN, f'no fresh plane: {source}')
-        return status
-
-    def _transform_status(self) -> Status:
-        status = Status('transforms', values={'failures': self.faults.counts['transform'],
-                                              'bad_poses': self.faults.counts['odometry']})
-        status.report(ERROR, self.faults.recent('odometry'))
-        status.report(WARN, self.faults.recent('transform'))
-        if self._poses is not None:
-            status.values['source'] = self._poses.source
-            status.values['odometry_age_s'] = self._poses.rate.age_s()
-        return status
-
-    def _engine_status(self) -> Status:
-        status = Status('engine')
         if self._load_error and self.state != 'unconfigured':
             self.give_up(self._load_error)
-        if self._network is not None:
-            spec = self._network.spec
-            status.values = {'engine': self._engine(), 'network': spec.name,
-                             'sha256': spec.sha256, 'threads': self.config.network.threads}
-        elif self._loading_s is not None and not self._load_error:
-            status.report(WARN, f'loading {self.config.network.name} for '
-                          f'{monotonic() - self._loading_s:.0f} s')
-        else:
-            status.report(WARN, 'no network loaded')
-        return status
+        return [input_status(self), output_status(self.tally), plane_status(self),
+                transform_status(self), engine_status(self)]
 
 
 def main() -> None:

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the nodes say of themselves in /diagnostics: one function a status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from perception.monitor import RateMeter, StageTimes
+from perception.nodes.diagnostics import ERROR, WARN, Status, time_values
+from perception.nodes.inputs import CameraInputs, describe
+
+if TYPE_CHECKING:
+    from perception.nodes.costmap_node import CostmapNode
+    from perception.nodes.traversability_node import TraversabilityNode
+
+
+@dataclass
+class Tally:
+    """What became of the frames of a traversability_node."""
+
+    answers: RateMeter = field(default_factory=RateMeter)
+    times: StageTimes = field(default_factory=StageTimes)
+    plane: dict[str, Any] = field(default_factory=dict)
+    refused: int = 0
+    without_plane: int = 0
+    dropped: int = 0
+
+
+def input_status(node: TraversabilityNode) -> Status:
+    """Cameras: what was taken, rates, and what became of every frame."""
+    status, inputs = Status('input'), node.inputs
+    status.report(ERROR, node.faults.recent('input', 'frame'))
+    if inputs is None:
+        status.report(WARN, f'{node.state}: nothing is subscribed')
+        return status
+    if inputs.chosen is None or inputs.matcher is None:
+        status.report(ERROR, f'looking for inputs: {inputs.searching or "no message yet"}')
+        return status
+    age, matcher = inputs.rate.age_s(), inputs.matcher
+    if age is None or age > node.config.input.stale_after_s:
+        status.report(ERROR, _dead(node, inputs, inputs.chosen.image.topic))
+    status.report(ERROR, inputs.topics.lossy())
+    if matcher.unmatched > node.tally.answers.count:
+        status.report(WARN, _unmatched(node, matcher.nearest_ns))
+    status.values = {
+        'inputs': describe(inputs.chosen), 'rate_hz': inputs.rate.rate_hz(), 'age_s': age,
+        'received': inputs.received, 'answered': node.tally.answers.count,
+        'dropped': node.dropped, 'refused': node.tally.refused,
+        'without_plane': node.tally.without_plane, 'unmatched': matcher.unmatched,
+        'late': matcher.late, 'lost_in_transport': inputs.lost, 'time_jumps': matcher.jumps,
+    }
+    return status
+
+
+def _dead(node: TraversabilityNode, inputs: CameraInputs, topic: str) -> str:
+    age = inputs.rate.age_s()
+    since = 'never' if age is None else f'{age:.1f} s ago'
+    return (f'no image on {topic}: last one {since}, {node.count_publishers(topic)} publisher(s); '
+            + (inputs.topics.silent() or 'check the camera driver'))
+
+
+def _unmatched(node: TraversabilityNode, nearest_ns: int | None) -> str:
+    nearest = 'never' if nearest_ns is None else f'{nearest_ns / 1e9:g} s'
+    return (f'no partner within input.sync_tolerance_s = '
+            f'{node.config.input.sync_tolerance_s:g} s (nearest: {nearest}); synchronise the '
+            'cameras, or raise the tolerance')
+
+
+def output_status(tally: Tally) -> Status:
+    """Rate of answers and the times of the stages."""
+    values = {'rate_hz': tally.answers.rate_hz(), 'age_s': tally.answers.age_s()}
+    return Status('output', values=values | time_values(tally.times))
+
+
+def plane_status(node: TraversabilityNode) -> Status:
+    """The ground plane in use."""
+    status = Status('plane', values=dict(node.tally.plane))
+    status.report(ERROR, node.faults.recent('plane'))
+    source, chosen = node.tally.plane.get('source'), node.inputs.chosen if node.inputs else None
+    alone = chosen is not None and chosen.kind == 'mono'  # it never has a fresh plane
+    if source == 'held' or (source == 'calibration' and not alone):
+        status.report(WARN, f'no fresh plane: {source}')
+    return status
+
+
+def engine_text(node: TraversabilityNode) -> str:
+    """The engine in use and why."""
+    if node.network is None:
+        return 'none'
+    asked = node.config.network.engine
+    why = 'the only engine built in' if asked == 'auto' else 'as network.engine says'
+    return f'{node.network.engine} ({why})'
+
+
+def engine_status(node: TraversabilityNode) -> Status:
+    """The network, its hash, and what runs it."""
+    status, name = Status('engine'), node.config.network.name
+    if node.network is not None:
+        spec = node.network.spec
+        status.values = {'engine': engine_text(node), 'network': spec.name,
+                         'sha256': spec.sha256, 'threads': node.config.network.threads}
+    elif node.loading_s is not None:
+        status.report(WARN, f'loading {name} for {monotonic() - node.loading_s:.0f} s')
+    else:
+        status.report(WARN, 'no network loaded')
+    return status
+
+
+def transform_status(node: TraversabilityNode | CostmapNode) -> Status:
+    """Where poses and mounts are from, and how often they were missing."""
+    status = Status('transforms', values={'failures': node.faults.counts['transform'],
+                                          'bad_poses': node.faults.counts['odometry']})
+    status.report(ERROR, node.faults.recent('odometry'))
+    status.report(ERROR, node.faults.recent('transform'))
+    if node.poses is not None:
+        status.values['source'] = node.poses.source
+        status.values['odometry_age_s'] = node.poses.rate.age_s()
+    return status
+
+
+def map_input_status(node: CostmapNode) -> Status:
+    """Cameras that feed the map."""
+    status = Status('input', values={'cameras': node.active() if node.sources else 0,
+                                     'dropped': node.dropped, 'time_jumps': node.jumps})
+    status.report(ERROR, node.faults.recent('points'))
+    if node.poses is None:
+        status.report(WARN, f'{node.state}: nothing is subscribed')
+    elif not node.sources:
+        status.report(ERROR, 'no topic traversability/points is published under '
+                      f'{node.get_namespace()}; start a traversability_node')
+    for source in node.sources.values():
+        age = source.rate.age_s()
+        status.values[source.topic] = (
+            f'{source.rate.rate_hz():.1f} Hz, {"never" if age is None else f"{age:.1f} s ago"}, '
+            f'{source.rate.count} received, {source.losses.lost} lost in transport')
+        if age is None or age > node.config.input.stale_after_s:
+            status.report(ERROR, f'no points on {source.topic}: '
+                          f'{"none yet" if age is None else f"last {age:.1f} s ago"}')
+    return status
+
+
+def map_output_status(node: CostmapNode) -> Status:
+    """Whether the map is known, and why not."""
+    status = Status('output', values={
+        'rate_hz': node.maps.rate_hz(), 'age_s': node.maps.age_s(), 'published': node.maps.count,
+        'waiting': len(node.waiting),
+        'map': 'unknown' if node.unknown or node.last is None else 'known'})
+    status.values |= time_values(node.times)
+    if node.unknown:
+        status.report(ERROR, f'the cost map is unknown: {map_cause(node)}')
+    elif node.last is None and node.state == 'active':
+        status.report(WARN, f'no cost map yet: {map_cause(node)}')
+    return status
+
+
+def map_cause(node: CostmapNode) -> str:
+    """Why no new map comes."""
+    limit = node.config.input.stale_after_s
+    dead = [s.topic for s in node.sources.values()
+            if (age := s.rate.age_s()) is None or age > limit]
+    if dead:
+        return f'no points on {", ".join(dead)}'
+    return node.faults.recent('transform') or 'points come, but no pose'
