@@ -8,10 +8,13 @@ from setuptools import find_packages, setup
 
 NAME = 'lagr_perception'
 
-ROS_MESSAGES = [
-    f'ros-{name}' for name in (
-        'sensor-msgs', 'nav-msgs', 'geometry-msgs', 'diagnostic-msgs', 'lifecycle-msgs',
-        'visualization-msgs', 'std-srvs')
+# ROS 2 Kilted on PyPI: wheels exist for these only; elsewhere a distribution brings it.
+ROS_PLATFORM = ("python_version < '3.13' and sys_platform == 'linux' "
+                "and platform_machine == 'x86_64'")
+ROS = [
+    f'ros-{name}; {ROS_PLATFORM}' for name in (
+        'rclpy[fastrtps]', 'sensor-msgs', 'nav-msgs', 'geometry-msgs', 'diagnostic-msgs',
+        'lifecycle-msgs', 'visualization-msgs', 'std-srvs')
 ]
 TEST = ['pytest >= 8', 'pytest-timeout', 'hypothesis', 'psutil', 'setuptools >= 70.1']
 
@@ -58,7 +61,7 @@ setup(
         'matplotlib >= 3.6',
     ],
     extras_require={
-        'ros': ['ros-rclpy[fastrtps]', *ROS_MESSAGES],
+        'ros': ROS,
         'world': ['moderngl >= 5.10'],
         'train': ['torch == 2.13.0', 'onnx >= 1.16', 'onnxscript >= 0.1'],
         'test': TEST,

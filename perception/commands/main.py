@@ -27,11 +27,9 @@ EXTRA_OF_MODULE = {
     'torch': 'train',
     'onnx': 'train',
     'onnxscript': 'train',
-    'rclpy': 'ros',
-    'rosgraph_msgs': 'ros',
-    'diagnostic_msgs': 'ros',
-    'lifecycle_msgs': 'ros',
 }
+
+ROS_MODULES = ('rclpy', 'rcl_interfaces', 'rosgraph_msgs', 'diagnostic_msgs', 'lifecycle_msgs')
 
 app = typer.Typer(
     name='lagr',
@@ -64,7 +62,11 @@ def main() -> None:
     except PerceptionError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
-        extra = EXTRA_OF_MODULE.get((error.name or '').partition('.')[0])
+        module = (error.name or '').partition('.')[0]
+        if module in ROS_MODULES:
+            _fail(f'{module} is not installed: source a ROS 2 distribution, or on Linux x86_64 '
+                  "with Python 3.11 or 3.12 pip install 'lagr_perception[ros]'")
+        extra = EXTRA_OF_MODULE.get(module)
         if extra is None:
             raise
         _fail(f"{error.name} is not installed: pip install 'lagr_perception[{extra}]'")

@@ -14,7 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 import psutil
-import rclpy
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed: pip install -e .[ros]')
+
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions

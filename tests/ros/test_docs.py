@@ -4,6 +4,10 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed: pip install -e .[ros]')
+
 
 def test_nodes_md_is_generated(repository: Path) -> None:
     spec = importlib.util.spec_from_file_location('nodes_docs', repository / 'docs' / 'nodes.py')
