@@ -10,7 +10,7 @@ from perception.bag_poses import PoseTrack, StaticTree, odometry_track, tf_track
 from perception.bag_topics import CameraTopic
 from perception.config import Config, InputConfig, MountConfig
 from perception.errors import BagError
-from perception.mounts import calibrated_mount, load_mounts
+from perception.mounts import calibrated_mount, is_optical, load_mounts
 from perception.types import Float
 
 _BASES = ('base_link', 'base_footprint')
@@ -157,7 +157,7 @@ def _transform_mount(
         mount = tree.lookup(base, frame)
         if mount is None:
             continue
-        if abs(mount[2, 2]) > 0.9:  # z of a forward camera is level: x forward was meant
+        if not is_optical(mount):
             notes.append(f'{frame} is no optical frame (its z axis is vertical); mount not used')
             continue
         return mount, f'/tf_static, {base} -> {frame}'

@@ -114,6 +114,11 @@ def _tree(path: Path, text: str) -> StaticTree:
     return StaticTree({t.child: (t.parent, t.parent_from_child) for t in robot.transforms})
 
 
+def is_optical(base_from_camera: Float) -> bool:
+    """False where z of the camera is vertical: x forward was meant, so it is no optical frame."""
+    return bool(abs(base_from_camera[2, 2]) <= 0.9)
+
+
 def calibrated_mount(name: str, base: str, camera_frame: str) -> Float:
     """
     ``base_from_camera`` (4, 4) out of a robot's calibration file.
@@ -121,7 +126,8 @@ def calibrated_mount(name: str, base: str, camera_frame: str) -> Float:
     Raises
     ------
     CalibrationError
-        As ``load_mounts``; also where the file does not join the two frames.
+        As ``load_mounts``; also where the file does not join the two frames, or the camera's is
+        no optical frame.
     """
     tree = load_mounts(name)
     mount = tree.lookup(base, camera_frame)
@@ -131,5 +137,10 @@ def calibrated_mount(name: str, base: str, camera_frame: str) -> Float:
             f'mount.calibration: {mount_file(name)} does not join {base or "a base frame"} and '
             f'{camera_frame or "a camera without frame_id"} (it has: {", ".join(frames)}); '
             'add the transform'
+        )
+    if not is_optical(mount):
+        raise CalibrationError(
+            f'mount.calibration: {mount_file(name)}: {camera_frame} is no optical frame, its z '
+            'axis is vertical; z must look forward, x to the right'
         )
     return mount

@@ -18,7 +18,7 @@ from perception.mapping import Mapper, unknown_like
 from perception.monitor import RateMeter, StageTimes
 from perception.nodes.diagnostics import Status
 from perception.nodes.lifecycle import PerceptionNode, Topic
-from perception.nodes.poses import Poses, check_mount
+from perception.nodes.poses import ODOMETRY, Poses, check_mount
 from perception.nodes.reports import (
     map_cause,
     map_input_status,
@@ -29,6 +29,7 @@ from perception.nodes.run import main as run_main
 from perception.nodes.wire import (
     LossCounter,
     from_bytes,
+    prepare_codecs,
     reliable,
     stamp_of,
     steady_timer,
@@ -100,6 +101,7 @@ class CostmapNode(PerceptionNode):
     def prepare(self) -> None:
         """Lay out the map's cells."""
         check_mount(self.config.mount)
+        prepare_codecs(POINTS, PLANE, ODOMETRY, 'nav_msgs/OccupancyGrid')
         self._mapper = Mapper(self.config.map, self.config.cost)
 
     def start(self) -> None:

@@ -18,7 +18,7 @@ from perception.bag_poses import pose_matrix
 from perception.config import Config, MountConfig
 from perception.errors import CalibrationError, MessageError, TransformError
 from perception.monitor import RateMeter
-from perception.mounts import calibrated_mount, load_mounts
+from perception.mounts import calibrated_mount, is_optical, load_mounts
 from perception.nodes.lifecycle import PerceptionNode
 from perception.nodes.wire import (
     best_effort,
@@ -194,7 +194,7 @@ class Poses:
         waited = monotonic() - self._asked_s.setdefault(camera, monotonic())
         if self.tf is not None:
             try:
-                return Mount('tf', self._lookup(self._base(), camera, 0))
+                return Mount('tf', self._tf_mount(camera))
             except TransformError:
                 if config.source == 'tf' or waited < TF_GRACE_S:
                     raise
@@ -204,6 +204,14 @@ class Poses:
                 raise TransformError(self._no_pose(self._config.input.pose_tolerance_s))
             return Mount('calibration', calibrated_mount(config.calibration, base, camera))
         return Mount('plane', None)
+
+    def _tf_mount(self, camera: str) -> Float:
+        """Mount from tf; TransformError where there is none, or of no optical frame."""
+        mount = self._lookup(self._base(), camera, 0)
+        if not is_optical(mount):
+            raise TransformError(f'{camera} is no optical frame, its z axis is vertical: '
+                                 'correct the frame_id of the images')
+        return mount
 
     def _base(self) -> str:
         """Robot frame in the transform tree."""

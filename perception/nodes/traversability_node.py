@@ -21,7 +21,8 @@ from perception.inference import Network, load_network, network_path, read_manif
 from perception.nodes.diagnostics import Status
 from perception.nodes.inputs import CameraInputs, Shot
 from perception.nodes.lifecycle import PerceptionNode, Topic
-from perception.nodes.poses import Poses, check_mount
+from perception.nodes.live_topics import CAMERA_TYPES
+from perception.nodes.poses import ODOMETRY, Poses, check_mount
 from perception.nodes.reports import (
     Tally,
     engine_status,
@@ -32,6 +33,7 @@ from perception.nodes.reports import (
     transform_status,
 )
 from perception.nodes.run import main as run_main
+from perception.nodes.wire import prepare_codecs
 from perception.nodes.worker import NewestWorker
 from perception.pipeline import Result, Traversability
 from perception.types import CLASSES, UNLABELED, Float
@@ -136,10 +138,17 @@ class TraversabilityNode(PerceptionNode):
         except NetworkError as error:
             self._load_error = str(error)
             return
-        Traversability(self.config, self.network).process(read_pair())  # the first one is slow
+        self._warm_up(self.network)
         self._chain = Traversability(self.config, self.network, teach=False)
         self.get_logger().info(
             f'network {config.name} loaded in {monotonic() - started:.1f} s: {engine_text(self)}')
+
+    def _warm_up(self, network: Network) -> None:
+        """Run everything once: the first frame of a drive would be lost to imports and tables."""
+        prepare_codecs(*CAMERA_TYPES, ODOMETRY, *(t.kind for t in self.published[:-1]))
+        result = Traversability(self.config, network, teach=False).process(read_pair())
+        if result.pyramid is not None and result.probabilities is not None:
+            predicted_images(result.pyramid, result.probabilities)
 
     def _take(self, shot: Shot) -> None:
         if self._worker is not None:

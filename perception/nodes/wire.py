@@ -76,6 +76,12 @@ def message_class(kind: str) -> Any:
     return getattr(import_module(f'{package}.msg'), name)
 
 
+def prepare_codecs(*kinds: str) -> None:
+    """Generate what reads and writes these types now: the first message would wait for it."""
+    for kind in kinds:
+        typestore().get_msgdef(kind.replace('/', '/msg/'))
+
+
 def to_bytes(message: Any) -> bytes:
     """CDR bytes of a message of the core's type store, for ``publisher.publish``."""
     return bytes(typestore().serialize_cdr(message, message.__msgtype__))
