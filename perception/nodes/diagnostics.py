@@ -6,7 +6,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
 from perception.monitor import StageTimes
 
@@ -48,30 +48,26 @@ def time_values(times: StageTimes) -> dict[str, Any]:
             for stage, (p50, p99) in times.table().items()}
 
 
-def mismatch_text(node: Node, topic: str, event: Any, *, peers: str) -> str:
+def mismatch_text(node: Node, topic: str, own: QoSProfile, *, peers: str) -> str:
     """
-    Say which peers' QoS does not fit; the event itself does not carry their names.
+    Name the peers whose QoS does not fit ours, as the event itself does not; empty = none now.
 
     Parameters
     ----------
-    peers : 'publishers' or 'subscribers'
-        The other side of ``topic``.
+    own : QoSProfile
+        That of our subscription (``peers`` 'publishers') or publisher ('subscribers').
     """
-    look_up = (node.get_publishers_info_by_topic if peers == 'publishers'
-               else node.get_subscriptions_info_by_topic)
-    found = [f'{info.node_namespace.rstrip("/")}/{info.node_name} '
-             f'({_policy(info.qos_profile)})' for info in look_up(node.resolve_topic_name(topic))
-             if info.node_name != node.get_name()]
-    kind = getattr(event.last_policy_kind, 'name', str(event.last_policy_kind))
-    return (f'{topic}: {event.total_count} of its {peers} ask for another {kind.lower()}: '
-            f'{", ".join(found) or "unknown nodes"}; change their QoS, or ours with '
-            f'qos_overrides')
-
-
-def _policy(qos: Any) -> str:
-    reliability = 'reliable' if qos.reliability == ReliabilityPolicy.RELIABLE else 'best effort'
-    durable = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
-    return f'{reliability}, {"transient local" if durable else "volatile"}'
+    ours = peers == 'publishers'
+    look_up = node.get_publishers_info_by_topic if ours else node.get_subscriptions_info_by_topic
+    found = []
+    for info in look_up(node.resolve_topic_name(topic)):
+        pair = (info.qos_profile, own) if ours else (own, info.qos_profile)
+        fits, reason = qos_check_compatible(*pair)
+        if fits == QoSCompatibility.ERROR:
+            why = reason.removeprefix('ERROR: ').partition(';')[0]
+            found.append(f'{info.node_namespace.rstrip("/")}/{info.node_name} ({why})')
+    return (f'{topic}: no connection to {", ".join(found)}; change the QoS there, or that of our '
+            'outputs with qos_overrides') if found else ''
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from perception.config import Config
@@ -61,6 +62,7 @@ class PerceptionNode(LifecycleNode):
         self.faults = Faults()
         self.on_refused: Callable[[str], None] = lambda reason: None
         self._refusal = ''
+        self._mismatches: dict[tuple[str, str], QoSProfile] = {}
         self._outputs: dict[str, Any] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         steady_timer(self, 1.0, self._report)
@@ -155,9 +157,10 @@ class PerceptionNode(LifecycleNode):
         self.trigger_cleanup()
         self._refuse(reason)
 
-    def mismatch(self, topic: str, event: Any) -> None:
-        """Report publishers whose QoS our subscription cannot take."""
-        self.fault('qos', mismatch_text(self, topic, event, peers='publishers'))
+    def mismatch(self, topic: str, own: QoSProfile, peers: str) -> None:
+        """Report peers whose QoS does not fit ours, for as long as they are there."""
+        self._mismatches[topic, peers] = own
+        self.fault('qos', mismatch_text(self, topic, own, peers=peers))
 
     @property
     def state(self) -> str:
@@ -170,15 +173,16 @@ class PerceptionNode(LifecycleNode):
         return max(self.get_node_names_and_namespaces().count(own) - 1, 0)
 
     def _advertise(self, topic: Topic) -> None:
-        events = PublisherEventCallbacks(incompatible_qos=lambda event: self.fault(
-            'qos', mismatch_text(self, topic.name, event, peers='subscribers')))
+        qos = QOS[topic.qos]()
+        events = PublisherEventCallbacks(
+            incompatible_qos=lambda _: self.mismatch(topic.name, qos, 'subscribers'))
         try:
             kind = message_class(topic.kind)
         except ModuleNotFoundError as error:
             self.get_logger().info(f'{topic.name} left out: {error.name} is not installed')
             return
         self._outputs[topic.name] = self.create_lifecycle_publisher(
-            kind, topic.name, QOS[topic.qos](), event_callbacks=events,
+            kind, topic.name, qos, event_callbacks=events,
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
 
     def _start(self) -> None:
@@ -228,7 +232,11 @@ class PerceptionNode(LifecycleNode):
         node.report(ERROR, self._refusal)
         node.report(ERROR, self._twin_text() if self.twins() else '')
         node.report(WARN, '' if self.state == 'active' else f'{self.state}: not working')
-        node.report(WARN, self.faults.recent('qos'))
+        for (topic, peers), own in list(self._mismatches.items()):
+            text = mismatch_text(self, topic, own, peers=peers)
+            node.report(WARN, text)
+            if not text:
+                del self._mismatches[topic, peers]
         node.values['fastdds_profile'] = os.environ.get(VARIABLE, 'none')
         node.values |= {f'faults_{kind}': n for kind, n in self.faults.counts.items()}
         self._diagnostics.publish(diagnostic_array(self, [node, *self.statuses()]))

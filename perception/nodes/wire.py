@@ -160,7 +160,8 @@ def subscribe_bytes(
             losses.see(info)
         on_data(data)
 
-    events = SubscriptionEventCallbacks(incompatible_qos=lambda event: node.mismatch(topic, event))
+    events = SubscriptionEventCallbacks(
+        incompatible_qos=lambda _: node.mismatch(topic, qos, 'publishers'))
     return node.create_subscription(
         message_class(kind), topic, receive, qos, raw=True, event_callbacks=events)
 

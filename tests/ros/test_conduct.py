@@ -10,9 +10,11 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 from perception.config import StereoConfig
 from perception.nodes.parameters import READ_ONLY
+from perception.nodes.wire import best_effort, latched, message_class
 
 COSTMAP, IMAGE = '/costmap', '/traversability/image'
 INPUT = '/traversability_node: input'
@@ -125,6 +127,27 @@ def test_parameters_change_at_run_time_or_are_refused_with_a_reason(nodes):
     assert values_now[0].double_value == 10.0
     nodes.forget(COSTMAP)
     nodes.wait_for_count(COSTMAP, 3)
+
+
+def test_peers_with_another_qos_are_named(nodes):
+    nodes.start('lagr', 'up')
+    nodes.wait_for_ok('/traversability_node: node')
+    image, cloud = message_class('sensor_msgs/Image'), message_class('sensor_msgs/PointCloud2')
+    subscription = nodes.node.create_subscription(
+        image, IMAGE, print, latched(), raw=True,
+        event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False))
+    status = nodes.wait_for_status('/traversability_node: node', 'traversability/image', b'\x01')
+    assert '/watcher (' in status.message
+    assert 'transient local' in status.message
+    publisher = nodes.node.create_publisher(
+        cloud, '/rear/traversability/points', best_effort(),
+        event_callbacks=PublisherEventCallbacks(use_default_callbacks=False))
+    status = nodes.wait_for_status('/costmap_node: node', '/rear/traversability/points', b'\x01')
+    assert '/watcher (' in status.message
+    nodes.node.destroy_subscription(subscription)
+    nodes.node.destroy_publisher(publisher)
+    nodes.wait_for_ok('/traversability_node: node')
+    nodes.wait_for_ok('/costmap_node: node')
 
 
 @pytest.mark.parametrize('options', [(), ('--processes',)])
