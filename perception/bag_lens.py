@@ -13,6 +13,7 @@ from perception.types import Camera, Float
 
 Maps = tuple[NDArray[Any], NDArray[Any]]
 
+MAX_SENSOR_PIXELS = 200_000_000
 _FISHEYE = ('equidistant', 'fisheye')
 _PINHOLE = ('', 'plumb_bob', 'rational_polynomial', 'thin_prism')
 
@@ -74,7 +75,7 @@ def calibration_from_info(info: Any, topic: str = 'camera_info') -> Calibration:
         P[:, :3] = K
     if not K.any():
         K = P[:, :3].copy()
-    _check(topic, info, K, P, D)
+    _check(topic, info, {'K': K, 'P': P, 'D': D, 'R': R})
     crop, size = _crop(info)
     K, P = crop @ K, crop @ P
     fx, fy, cx, cy = (float(v) for v in (P[0, 0], P[1, 1], P[0, 2], P[1, 2]))
@@ -95,14 +96,16 @@ def camera_from_info(info: Any, topic: str = 'camera_info') -> tuple[Camera, Map
 def rectify_maps(lens: Lens, camera: Camera) -> Maps:
     """Fixed-point maps for cv2.remap, (H, W, 2) int16 and (H, W) uint16: raw -> ``camera``."""
     size = (camera.width, camera.height)
-    if lens.model in _FISHEYE:
-        maps = cv2.fisheye.initUndistortRectifyMap(
-            lens.K, lens.D[:4], lens.R, camera.K, size, cv2.CV_16SC2
-        )
-    else:
-        maps = cv2.initUndistortRectifyMap(
-            lens.K, lens.D, lens.R, camera.K, size, cv2.CV_16SC2
-        )
+    make = cv2.fisheye.initUndistortRectifyMap if lens.model in _FISHEYE else (
+        cv2.initUndistortRectifyMap)
+    distortion = lens.D[:4] if lens.model in _FISHEYE else lens.D
+    try:
+        maps = make(lens.K, distortion, lens.R, camera.K, size, cv2.CV_16SC2)
+    except cv2.error as error:
+        text = ' '.join(str(error).split())
+        raise CalibrationError(
+            f'{camera.frame_id or "camera"}: its lens cannot be rectified ({text}); calibrate it'
+        ) from None
     return np.asarray(maps[0]), np.asarray(maps[1])
 
 
@@ -115,15 +118,19 @@ def rectify(image: NDArray[Any], maps: Maps, *, nearest: bool = False) -> NDArra
     return np.asarray(cv2.remap(image, maps[0], maps[1], cv2.INTER_LINEAR))
 
 
-def _check(topic: str, info: Any, K: Float, P: Float, D: Float) -> None:
+def _check(topic: str, info: Any, matrices: dict[str, Float]) -> None:
     remedy = 'calibrate the camera and record its CameraInfo'
+    K, P, D = matrices['K'], matrices['P'], matrices['D']
     if not info.width or not info.height:
         raise CalibrationError(
             f'{topic}: CameraInfo of size {info.width} x {info.height}; {remedy}'
         )
+    if info.width * info.height > MAX_SENSOR_PIXELS:
+        raise CalibrationError(f'{topic}: CameraInfo of {info.width} x {info.height} is absurd; '
+                               f'{remedy}')
     if not K.any():
         raise CalibrationError(f'{topic}: uncalibrated camera (K and P are all zero); {remedy}')
-    for name, matrix in (('K', K), ('P', P), ('D', D)):
+    for name, matrix in matrices.items():
         if not np.isfinite(matrix).all():
             raise CalibrationError(f'{topic}: {name} holds NaN or infinity; {remedy}')
     for name, value in (('K[0]', K[0, 0]), ('K[4]', K[1, 1]), ('P[0]', P[0, 0]),
@@ -134,7 +141,7 @@ def _check(topic: str, info: Any, K: Float, P: Float, D: Float) -> None:
     if D.any() and model not in _PINHOLE + _FISHEYE:
         known = ', '.join(m for m in _PINHOLE + _FISHEYE if m)
         raise CalibrationError(f'{topic}: unknown distortion_model {model!r}; use {known}')
-    if D.any() and (len(D) < 4 if model in _FISHEYE else len(D) not in (4, 5, 8, 12, 14)):
+    if len(D) and (len(D) < 4 if model in _FISHEYE else len(D) not in (4, 5, 8, 12, 14)):
         raise CalibrationError(f'{topic}: {len(D)} distortion values for {model!r}; {remedy}')
 
 

@@ -11,12 +11,16 @@ from scipy.spatial.transform import Rotation, Slerp
 from perception.bag_file import BagFile
 from perception.types import Float
 
+FARTHEST_M = 1e8
+
 
 def pose_matrix(position: Any, orientation: Any) -> Float | None:
-    """(4, 4) from message fields; None where the quaternion is no rotation."""
+    """(4, 4) from message fields; None where they hold no rotation, or no place on Earth."""
     q = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
     p = np.array([position.x, position.y, position.z])
-    if not (np.isfinite(q).all() and np.isfinite(p).all() and np.linalg.norm(q) > 1e-6):
+    if not (np.isfinite(q).all() and np.isfinite(p).all()):
+        return None
+    if not (np.abs(q).max() < 1e6 and np.abs(p).max() < FARTHEST_M and np.linalg.norm(q) > 1e-6):
         return None
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_quat(q).as_matrix()

@@ -10,7 +10,13 @@ import numpy as np
 from perception.bag_file import is_truth
 from perception.bag_lens import Calibration, calibration_from_info
 from perception.bag_messages import image_from_message
-from perception.errors import BagError, CalibrationError, ImageError, PerceptionError
+from perception.errors import (
+    BagError,
+    CalibrationError,
+    ImageError,
+    MessageError,
+    PerceptionError,
+)
 
 IMAGE_TYPES = ('sensor_msgs/Image', 'sensor_msgs/CompressedImage')
 _TRANSPORTS = ('/compressed', '/compressedDepth')
@@ -111,7 +117,7 @@ def scan(bag: Topics) -> Scan:
     for topic in topics:
         try:
             cameras[topic] = _inspect(bag, topic)
-        except (BagError, ImageError, CalibrationError) as error:
+        except (BagError, ImageError, CalibrationError, MessageError) as error:
             failed[topic] = error
     found = list(cameras.values())
     return Scan(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``lagr up``: the nodes that the launch file starts, without launch_ros."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +33,8 @@ def up(
     if params is not None:
         check_params(params)
     arguments = ros_arguments(params, namespace, log_level, use_sim_time)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the imports take a second
+        signal.signal(number, lambda *_: sys.exit(0))
     from perception.nodes.up import run_here, run_processes
 
     code = run_processes(names, arguments) if processes else run_here(names, arguments)

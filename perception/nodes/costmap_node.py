@@ -31,6 +31,7 @@ from perception.nodes.wire import (
     from_bytes,
     prepare_codecs,
     reliable,
+    resolved,
     stamp_of,
     steady_timer,
     subscribe_bytes,
@@ -43,6 +44,8 @@ POINTS_NAME, PLANE_NAME = 'traversability/points', 'ground_plane'
 CHECK_PERIOD_S = 0.05
 LOOK_EVERY = 10  # checks between two looks for new cameras
 MOST_WAITING = 20
+FOLLOW_S = 2.0  # two cameras of one bag jump back within this
+VERTICAL = 0.999  # a plane seen square on leaves no direction ahead
 
 
 @dataclass
@@ -55,6 +58,8 @@ class Source:
     losses: LossCounter
     planes: dict[int, Float]
     newest_ns: int | None = None
+    mount: str = ''
+    follows_until_s: float = 0.0  # another camera jumped back: this one is about to
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,9 @@ class CostmapNode(PerceptionNode):
         self._look()
 
     def stop(self) -> None:
-        """Unsubscribe and forget."""
+        """Unsubscribe and forget; the latched map must not outlive this node's knowledge."""
+        if self.last is not None and not self.unknown:
+            self._publish(unknown_like(self.last, self.last.stamp_ns), unknown=True)
         if self._timer is not None:
             self.destroy_timer(self._timer)
         if self.poses is not None:
@@ -142,20 +149,20 @@ class CostmapNode(PerceptionNode):
         self._mind_silence()
 
     def _look(self) -> None:
-        named = [self.resolve_topic_name(name.strip())
+        named = [resolved(self, name.strip())
                  for name in self.config.input.points_topics.split(',') if name.strip()]
-        inside = self.get_namespace().rstrip('/') + '/'
+        inside, own = self.get_namespace().rstrip('/') + '/', resolved(self, POINTS_NAME)
         found = named or [
             topic for topic, kinds in self.get_topic_names_and_types()
-            if 'sensor_msgs/msg/PointCloud2' in kinds and topic.startswith(inside)
-            and topic.endswith('/' + POINTS_NAME) and self.count_publishers(topic)]
+            if 'sensor_msgs/msg/PointCloud2' in kinds and self.count_publishers(topic)
+            and (topic == own or (topic.startswith(inside) and topic.endswith('/' + POINTS_NAME)))]
         for topic in found:
             if topic not in self.sources:
                 self._subscribe(topic)
 
     def _subscribe(self, topic: str) -> None:
         source = self.sources[topic] = Source(topic, [], RateMeter(), LossCounter(), {})
-        plane = topic.removesuffix(POINTS_NAME) + PLANE_NAME
+        plane = plane_topic(topic, resolved(self, POINTS_NAME), resolved(self, PLANE_NAME))
         for kind, name, receive in (
                 (PLANE, plane, lambda data: self._take_plane(source, plane, data)),
                 (POINTS, topic, lambda data: self._take_points(source, data))):
@@ -176,24 +183,33 @@ class CostmapNode(PerceptionNode):
     def _take_points(self, source: Source, data: bytes) -> None:
         source.rate.tick()
         stamp_ns, newest = stamp_of(data), source.newest_ns
-        if newest is not None and stamp_ns < newest - BACKWARD_NS:
-            self._begin_again()
+        jumped = newest is not None and stamp_ns < newest - BACKWARD_NS
+        follows = monotonic() < source.follows_until_s
+        if jumped and not follows:
+            self._begin_again(source)
+        if jumped:
+            source.follows_until_s = 0.0
         source.newest_ns = stamp_ns
+        if follows and not jumped:  # the rest of the round that ended
+            self.dropped += 1
+            return
         self.waiting.append(Waiting(source, stamp_ns, data, monotonic()))
         if len(self.waiting) > MOST_WAITING:
             self.waiting.popleft()
             self.dropped += 1
         self._drain()
 
-    def _begin_again(self) -> None:
+    def _begin_again(self, leader: Source) -> None:
         """Stamps of a camera jumped backwards: forget the map; the others' jumps are the same."""
         self.get_logger().warning('stamps jumped backwards: map and queues are reset')
         self.jumps += 1
         self.waiting.clear()
         for source in self.sources.values():
-            source.newest_ns = None
-        if self._mapper is not None:
+            if source is not leader and source.newest_ns is not None:
+                source.follows_until_s = monotonic() + FOLLOW_S
+        if self._mapper is not None and self.poses is not None:
             self._mapper.reset()
+            self.poses.begin_again()
 
     def _drain(self) -> None:
         """Fuse what has its pose, in the order of arrival."""
@@ -237,13 +253,19 @@ class CostmapNode(PerceptionNode):
     def _mount(self, item: Waiting, camera: str) -> Float:
         """base_from_camera; from the frame's own ground plane where nothing else has it."""
         assert self.poses is not None
-        mount = self.poses.mount(camera)
+        mount = self.poses.mount(camera, item.stamp_ns)
+        if item.source.mount not in ('', mount.source) and self._mapper is not None:
+            self._mapper.reset()  # what was entered through another mount lies elsewhere
+        item.source.mount = mount.source
         if mount.base_from_camera is not None:
             return mount.base_from_camera
         plane = item.source.planes.get(item.stamp_ns)
         if plane is None:
             raise TransformError(f'no {PLANE_NAME} of the same stamp beside the points')
-        return mount_on_plane(*normal_offset_from_pose(plane), self.config.mount)
+        normal, offset = normal_offset_from_pose(plane)
+        if not (offset > 0 and abs(normal[2]) < VERTICAL):
+            raise TransformError(f'{PLANE_NAME}: no plane that a camera can look along')
+        return mount_on_plane(normal, offset, self.config.mount)
 
     def active(self) -> int:
         """Cameras that gave points lately."""
@@ -273,6 +295,15 @@ class CostmapNode(PerceptionNode):
     def statuses(self) -> list[Status]:
         """Report input, output and transforms."""
         return [map_input_status(self), map_output_status(self), transform_status(self)]
+
+
+def plane_topic(points: str, own_points: str, own_plane: str) -> str:
+    """The ground_plane beside a topic of points; remapped as the points of this namespace are."""
+    if points == own_points:
+        return own_plane
+    if points.endswith('/' + POINTS_NAME):
+        return points.removesuffix(POINTS_NAME) + PLANE_NAME
+    return points.rsplit('/', 1)[0] + '/' + PLANE_NAME
 
 
 def main() -> None:

@@ -17,10 +17,20 @@ from perception.live_match import LiveMatcher, Match
 from perception.monitor import RateMeter
 from perception.nodes.lifecycle import PerceptionNode
 from perception.nodes.live_topics import INFO_TYPE, LiveTopics
-from perception.nodes.wire import from_bytes, stamp_of, steady_timer, without_stamp
+from perception.nodes.wire import (
+    frame_of,
+    from_bytes,
+    resolved,
+    stamp_of,
+    steady_timer,
+    without_stamp,
+)
 from perception.types import Float, Frame
 
 LOOK_PERIOD_S = 0.2
+CHOOSE_EVERY = 5  # looks between two tries, where no new topic spoke
+GONE_S = 10.0
+"""A camera without publishers for so long is gone: others are looked for."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +67,14 @@ class CameraInputs:
         self._config = replace_names(node, config)
         self._on_shot, self._on_jump = on_shot, on_jump
         self.topics = LiveTopics(node, self._config, self._receive)
-        self.rate = RateMeter()
+        self.rate, self.partners, self.matches = RateMeter(), RateMeter(), RateMeter()
         self.chosen: Inputs | None = None
         self.matcher: LiveMatcher | None = None
         self.searching = ''
         self._builder: FrameBuilder | None = None
         self._infos: dict[str, bytes] = {}
         self._broken = ''
-        self._jumps = 0
+        self._jumps = self._looks = self._spoken = 0
         self._timer = steady_timer(node, LOOK_PERIOD_S, self._search)
 
     def close(self) -> None:
@@ -86,17 +96,30 @@ class CameraInputs:
 
     def _search(self) -> None:
         """Look for inputs, until they are chosen; mend what the transport loses."""
-        if self.chosen is None:
-            self.topics.look()
-            self._choose()
+        self._looks += 1
+        if self.chosen is not None and self._is_gone(self.chosen.image.topic):
+            self._node.get_logger().warning(f'{self.chosen.image.topic} is gone: looking again')
+            self.chosen = None
+            self.topics.close()
+        if self.chosen is None or self.chosen.kind == 'mono':
+            self.topics.look()  # the other half of a pair may come later
+            if self._looks % CHOOSE_EVERY == 0:
+                self._choose()
         self.topics.mend()
 
+    def _is_gone(self, topic: str) -> bool:
+        age = self.rate.age_s()
+        return age is not None and age > GONE_S and not self._node.count_publishers(topic)
+
     def _receive(self, topic: str, data: bytes) -> None:
-        if self.chosen is None:
-            self._choose()
-        elif topic == self.chosen.image.topic or topic == _partner(self.chosen):
+        chosen = self.chosen
+        if chosen is None:
+            if self.topics.spoken != self._spoken:
+                self._spoken = self.topics.spoken
+                self._choose()
+        elif topic in (chosen.image.topic, _partner(chosen)):
             self._match(topic, data)
-        else:
+        elif topic in self._infos:
             self._take_info(topic, data)
 
     def _choose(self) -> None:
@@ -105,6 +128,8 @@ class CameraInputs:
         if not topics.watched:
             self.searching = self._nothing()
             return
+        if self.chosen is not None and len(topics.watched) == 1 + len(self._infos):
+            return  # nothing new beside the one camera
         if not (topics.complete or topics.settled):
             return
         self.searching = topics.silent()
@@ -115,7 +140,10 @@ class CameraInputs:
             return
         if chosen.kind == 'mono' and (not topics.settled or self.searching):
             return  # the other half of a pair may still come
-        self._take(chosen)
+        if self.chosen is None or chosen.kind != 'mono':
+            self._take(chosen)
+        elif topics.settled:
+            topics.pass_over([self.chosen.image.topic, *self._infos])
 
     def _take(self, chosen: Inputs) -> None:
         self.searching = ''
@@ -126,7 +154,7 @@ class CameraInputs:
         waiting = {t: p.newest for t, p in self.topics.watched.items() if p.newest is not None}
         self.topics.keep([*images, *infos])
         self.matcher = LiveMatcher(self._config.sync_tolerance_s, paired=len(images) > 1)
-        self._infos = {topic: waiting[topic] for topic in infos}
+        self._infos, self._jumps = {topic: waiting[topic] for topic in infos}, 0
         self._builder = FrameBuilder.of(chosen)
         self._node.get_logger().info(f'inputs: {describe(chosen)}')
         for topic in images:
@@ -137,20 +165,35 @@ class CameraInputs:
         assert chosen is not None
         assert matcher is not None
         second = topic != chosen.image.topic
-        if not second:
-            self.rate.tick()
+        (self.partners if second else self.rate).tick()
+        if not second and frame_of(data) != chosen.image.frame_id:
+            self._rename(chosen, frame_of(data))
         match = matcher.add(stamp_of(data), data, second=second)
         if matcher.jumps > self._jumps:
             self._jumps = matcher.jumps
             self._on_jump()
         if match is None:
             return
-        if self._builder is None:
+        if self._builder is not None and not self._builder.camera.frame_id:
+            self._broken = (f'{chosen.image.topic}: no frame_id in image nor CameraInfo: nothing '
+                            'says which camera it is; set it in the driver')
+        elif self._builder is not None:
+            self._broken = ''
+        if self._broken or self._builder is None:
             self._node.fault('input', self._broken)
             return
+        self.matches.tick()
         watched = self.topics.watched
         kinds = (watched[chosen.image.topic].kind, watched[_partner(chosen) or topic].kind)
         self._on_shot(Shot(match, self._builder, kinds))
+
+    def _rename(self, chosen: Inputs, frame_id: str) -> None:
+        """The driver changed the frame of its images: their mount is another one."""
+        self.chosen = replace(chosen, image=replace(chosen.image, frame_id=frame_id))
+        if self._builder is not None:
+            self._builder = FrameBuilder.of(self.chosen)
+        self._node.get_logger().warning(
+            f'{chosen.image.topic}: frame changed from {chosen.image.frame_id} to {frame_id}')
 
     def _take_info(self, topic: str, data: bytes) -> None:
         """Honour a CameraInfo that differs from the last one in anything but its stamp."""
@@ -181,8 +224,7 @@ def replace_names(node: Node, config: InputConfig) -> InputConfig:
     """Config whose topic names are absolute: namespace and remappings applied."""
     names = ('image_topic', 'right_image_topic', 'depth_topic')
     return config.model_copy(update={
-        name: node.resolve_topic_name(getattr(config, name)) for name in names
-        if getattr(config, name)})
+        name: resolved(node, getattr(config, name)) for name in names if getattr(config, name)})
 
 
 def with_infos(chosen: Inputs, infos: dict[str, bytes]) -> Inputs:

@@ -21,7 +21,7 @@ from perception.monitor import Faults
 from perception.nodes.diagnostics import ERROR, WARN, Status, diagnostic_array, mismatch_text
 from perception.nodes.fastdds import VARIABLE
 from perception.nodes.parameters import declare_config, on_change
-from perception.nodes.wire import QOS, message_class, steady_timer, to_bytes
+from perception.nodes.wire import QOS, message_class, resolved, ros_errors, steady_timer, to_bytes
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 START_PERIOD_S = 0.1
@@ -96,21 +96,29 @@ class PerceptionNode(LifecycleNode):
             try:
                 self._check_alone()
                 if self._bad_parameters:
-                    raise NodeError(self._bad_parameters)
+                    raise NodeError(f'{self._bad_parameters}; mend it and start the node again')
+                self._check_names()
                 self.prepare()
+                for topic in self.published:
+                    self._advertise(topic)
             except PerceptionError as error:
                 self._refuse(str(error))
+                self._withdraw()
                 return FAILURE
             self._refusal = ''
-            for topic in self.published:
-                self._advertise(topic)
             return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Enable the publishers, then subscribe."""
         with self._bugs_shown():
             super().on_activate(state)
-            self.start()
+            try:
+                self.start()
+            except PerceptionError as error:
+                self.stop()
+                super().on_deactivate(state)
+                self._refuse(str(error))
+                return FAILURE
             self._started_s = monotonic()
             return SUCCESS
 
@@ -125,9 +133,7 @@ class PerceptionNode(LifecycleNode):
         with self._bugs_shown():
             self.stop()
             self.release()
-            for publisher in self._outputs.values():
-                self.destroy_lifecycle_publisher(publisher)
-            self._outputs.clear()
+            self._withdraw()
             return SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -172,6 +178,18 @@ class PerceptionNode(LifecycleNode):
         own = (self.get_name(), self.get_namespace())
         return max(self.get_node_names_and_namespaces().count(own) - 1, 0)
 
+    def _check_names(self) -> None:
+        """Refuse topic names that are none."""
+        for key, value in self.config.input.model_dump().items():
+            if key.endswith(('_topic', '_topics')):
+                for name in filter(None, (part.strip() for part in value.split(','))):
+                    resolved(self, name)
+
+    def _withdraw(self) -> None:
+        for publisher in self._outputs.values():
+            self.destroy_lifecycle_publisher(publisher)
+        self._outputs.clear()
+
     def _advertise(self, topic: Topic) -> None:
         qos = QOS[topic.qos]()
         events = PublisherEventCallbacks(
@@ -181,14 +199,18 @@ class PerceptionNode(LifecycleNode):
         except ModuleNotFoundError as error:
             self.get_logger().info(f'{topic.name} left out: {error.name} is not installed')
             return
-        self._outputs[topic.name] = self.create_lifecycle_publisher(
-            kind, topic.name, qos, event_callbacks=events,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        with ros_errors(topic.name):
+            self._outputs[topic.name] = self.create_lifecycle_publisher(
+                kind, topic.name, qos, event_callbacks=events,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies())
 
     def _start(self) -> None:
         """Configure and activate, once it is clear that no other node has this name."""
         self._looked_s += START_PERIOD_S
-        if self.state != 'unconfigured' or self._looked_s < DISCOVERY_S:
+        if self.state != 'unconfigured':  # a manager was quicker: it leads
+            self._starter.cancel()
+            return
+        if self._looked_s < DISCOVERY_S:
             return
         if self.twins():
             self._refuse(self._twin_text())
@@ -238,7 +260,7 @@ class PerceptionNode(LifecycleNode):
             if not text:
                 del self._mismatches[topic, peers]
         node.values['fastdds_profile'] = os.environ.get(VARIABLE, 'none')
-        node.values |= {f'faults_{kind}': n for kind, n in self.faults.counts.items()}
+        node.values |= {f'faults_{kind}': n for kind, n in dict(self.faults.counts).items()}
         self._diagnostics.publish(diagnostic_array(self, [node, *self.statuses()]))
 
     @contextmanager

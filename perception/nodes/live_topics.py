@@ -64,6 +64,7 @@ class LiveTopics:
         self._config = config
         self._on_data = on_data
         self.watched: dict[str, Peek] = {}
+        self._useless: set[str] = set()
         self.newest_s = monotonic()  # when the last topic appeared
 
     @property
@@ -97,9 +98,19 @@ class LiveTopics:
         for topic in [t for t in self.watched if t not in topics]:
             self._drop(topic)
 
+    def pass_over(self, kept: list[str]) -> None:
+        """Stop watching all other topics for good: they are of no use beside these."""
+        self._useless |= set(self.watched) - set(kept)
+        self.keep(kept)
+
     def close(self) -> None:
         """Stop watching."""
         self.keep([])
+
+    @property
+    def spoken(self) -> int:
+        """Topics that gave a message."""
+        return sum(peek.newest is not None for peek in self.watched.values())
 
     @property
     def complete(self) -> bool:
@@ -184,31 +195,23 @@ class LiveTopics:
             self._node.destroy_subscription(subscription)
 
     def _may_use(self, topic: str) -> bool:
-        if is_truth(topic) or _OWN.search(topic):
+        if is_truth(topic) or _OWN.search(topic) or topic in self._useless:
             return False
-        named = self._named()
-        if named:
-            return topic in named
-        return self._inside(topic)
+        named, complete = self._named()
+        return topic in named or (not complete and self._inside(topic))
 
     def _inside(self, topic: str) -> bool:
         """A node looks for topics in its own namespace and below; at the root, everywhere."""
         return topic.startswith(self._node.get_namespace().rstrip('/') + '/')
 
-    def _named(self) -> set[str]:
-        """Topics that the parameters name, where they leave nothing to find; else empty."""
+    def _named(self) -> tuple[set[str], bool]:
+        """Topics that the parameters name, and whether they leave nothing to find."""
         c = self._config
-        names = [self._resolve(n) for n in (c.image_topic, c.right_image_topic, c.depth_topic)
-                 if n]
-        if not c.image_topic or len(names) < 2:
-            return set()
+        names = [n for n in (c.image_topic, c.right_image_topic, c.depth_topic) if n]
         found: set[str] = set()
         for name in names:
             base = base_name(name)
             found |= {base, base + '/compressed', base + '/compressedDepth'} if base == name else (
                 {name})
             found |= set(info_names(name))
-        return found
-
-    def _resolve(self, name: str) -> str:
-        return self._node.resolve_topic_name(name)
+        return found, bool(c.image_topic) and len(names) > 1

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Play a bag into the ROS graph: its own bytes, its own stamps, at the recorded pace."""
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -21,6 +19,7 @@ from perception.bag_file import BagFile
 from perception.bag_topics import IMAGE_TYPES
 from perception.errors import BagError
 from perception.nodes.fastdds import apply_profile
+from perception.nodes.stop import Stop
 from perception.nodes.wire import message_class
 
 QUIET_S = 1.0  # no subscriber added for so long
@@ -48,6 +47,7 @@ class Player:
     def __init__(self, node: Node, bag: BagFile, say: Callable[[str], None]) -> None:
         self._node, self._bag, self._say = node, bag, say
         self._publishers: dict[str, Any] = {}
+        self._clock: Any = None
         for topic, connection in sorted(bag.connections.items()):
             self._advertise(topic, connection)
         if not any(bag.counts[topic] for topic in self._publishers):
@@ -78,7 +78,9 @@ class Player:
         on_progress: Callable[[float], None],
     ) -> None:
         """Publish every message at its time; ``on_progress`` gets the seconds played."""
-        clock = self._node.create_publisher(Clock, '/clock', 10) if options.clock else None
+        if options.clock and self._clock is None:
+            self._clock = self._node.create_publisher(Clock, '/clock', 10)
+        clock = self._clock
         first_ns: int | None = None
         started, clocked = perf_counter(), 0.0
         for topic, received_ns, data in self._bag.raw(list(self._publishers)):
@@ -97,8 +99,6 @@ class Player:
                 self._tick(clock, received_ns)
             self._publishers[topic].publish(bytes(data))
             on_progress((received_ns - first_ns) * 1e-9)
-        if clock is not None:
-            self._node.destroy_publisher(clock)
 
     def _advertise(self, topic: str, connection: Any) -> None:
         kind = connection.msgtype
@@ -152,18 +152,16 @@ def play(
     BagError
         Missing or damaged bag, or nothing in it can be played.
     """
-    ended = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    ended = Stop()
     with BagFile(path) as bag, _node() as node:
         player = Player(node, bag, say)
         player.wait_for_subscribers(ended.wait)
-        while not ended.is_set():
+        while not ended.asked:
             player.play_once(options, ended.wait,
                              lambda done: on_progress(done, bag.duration_ns * 1e-9))
             if not options.loop:
                 break
-    return not ended.is_set()
+    return not ended.asked
 
 
 @contextmanager

@@ -3,26 +3,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 from threading import Event
 from time import monotonic
 from typing import Any
 
 import numpy as np
-from rclpy.node import Node
 from rclpy.subscription import Subscription
-from rclpy.time import Time
 
 from perception.bag_file import is_truth
 from perception.bag_poses import pose_matrix
 from perception.config import Config, MountConfig
-from perception.errors import CalibrationError, MessageError, TransformError
+from perception.errors import CalibrationError, TransformError
 from perception.monitor import RateMeter
-from perception.mounts import calibrated_mount, is_optical, load_mounts
+from perception.mounts import calibrated_mount, load_mounts
 from perception.nodes.lifecycle import PerceptionNode
+from perception.nodes.transforms import INSTALLED, Transforms
 from perception.nodes.wire import (
     best_effort,
     from_bytes,
+    resolved,
     stamp_of,
     steady_timer,
     subscribe_bytes,
@@ -33,20 +33,12 @@ from perception.types import Float
 ODOMETRY = 'nav_msgs/Odometry'
 LOOK_PERIOD_S = 0.5
 TF_POLL_S = 0.005
+TF_RETRY_S = 1.0
 TF_GRACE_S = 2.0
 """``auto`` waits so long for the transform of a camera before it takes the next source."""
-BASES = ('base_link', 'base_footprint')
 
-
-def tf_buffer(node: Node) -> Any:
-    """tf2 buffer fed by /tf and /tf_static, or None where tf2_ros is not installed."""
-    try:
-        from tf2_ros import Buffer, TransformListener
-    except ImportError:
-        return None
-    buffer = Buffer(node=node)
-    buffer.listener = TransformListener(buffer, node, spin_thread=False)
-    return buffer
+STUCK_MESSAGES, STUCK_SPEED = 50, 0.5
+"""So many messages of one position at this speed [m/s] are odometry of the twist alone."""
 
 
 def check_mount(config: MountConfig) -> None:
@@ -58,7 +50,7 @@ def check_mount(config: MountConfig) -> None:
     CalibrationError
         ``source: tf`` without tf2_ros, or a calibration file that is missing or damaged.
     """
-    if config.source == 'tf' and find_spec('tf2_ros') is None:
+    if config.source == 'tf' and not INSTALLED:
         raise CalibrationError('mount.source = tf, but tf2_ros is not installed: install it, or '
                                'set mount.source to calibration or plane')
     if config.calibration:
@@ -85,46 +77,57 @@ class Poses:
         self, node: PerceptionNode, config: Config, on_pose: Callable[[], None] = lambda: None,
     ) -> None:
         self._node, self._config, self._on_pose = node, config, on_pose
-        source = config.mount.source
-        self.tf: Any = tf_buffer(node) if source in ('auto', 'tf') else None
-        self._buffer = PoseBuffer()
-        self._subscriptions: dict[str, Subscription[Any]] = {}
-        self._mounts: dict[str, Mount] = {}
-        self._asked_s: dict[str, float] = {}
         self.rate = RateMeter()
-        self._pause = Event()
         self.topic = ''
         self.frame, self.child = config.input.odom_frame, config.input.base_frame
+        self._tf = Transforms(node, self.frame, self.child) if (
+            INSTALLED and config.mount.source in ('auto', 'tf')) else None
+        self._buffer = PoseBuffer()
+        self._subscriptions: dict[str, Subscription[Any]] = {}
+        self._sources: dict[str, str] = {}  # camera -> where its mount is from
+        self._asked_s: dict[str, float] = {}
+        self._retried_s = 0.0
+        self._from_tf = False
+        self._pause = Event()
+        self._stuck, self._position = 0, (0.0, 0.0, 0.0)
         self._timer = steady_timer(node, LOOK_PERIOD_S, self._look)
         self._look()
 
     def close(self) -> None:
         """Unsubscribe."""
         self._node.destroy_timer(self._timer)
-        for subscription in self._subscriptions.values():
-            self._node.destroy_subscription(subscription)
-        self._subscriptions.clear()
-        if self.tf is not None:
-            self.tf.listener.unregister()
+        self._listen_to([])
+        if self._tf is not None:
+            self._tf.close()
+
+    def begin_again(self) -> None:
+        """Stamps jumped backwards; odometry notices that by itself."""
+        if self._tf is not None:
+            self._tf.forget()
 
     @property
-    def uses_tf(self) -> bool:
-        """True where poses come from tf2: chosen with the mount of the first camera."""
-        return any(mount.source == 'tf' for mount in list(self._mounts.values()))
+    def tf(self) -> Transforms | None:
+        """
+        tf2's tree where poses come from it, else None: then they are odometry's.
+
+        tf where a mount is from tf and joins odom and base; else odometry; else tf all the same.
+        """
+        if self._tf is not None and not self._from_tf:
+            wanted = 'tf' in list(self._sources.values()) or not self.topic
+            self._from_tf = wanted and self._tf.knows_pose()
+        return self._tf if self._from_tf else None
 
     @property
     def source(self) -> str:
         """Where poses and mounts are from, in words."""
-        mounts = ', '.join(f'{camera}: {m.source}' for camera, m in self._mounts.items())
-        poses = 'tf' if self.uses_tf else self.topic or 'none'
-        tf = '' if self.tf is not None else '; tf2_ros is not used' if (
-            self._config.mount.source in ('calibration', 'plane')) else (
-            '; tf2_ros is not installed')
-        return f'poses: {poses}; mount: {mounts or "not known yet"}{tf}'
+        mounts = ', '.join(f'{camera}: {source}' for camera, source in dict(self._sources).items())
+        poses = 'tf' if self.tf else self.topic or 'none'
+        note = '' if INSTALLED else '; tf2_ros is not installed'
+        return f'poses: {poses}; mount: {mounts or "not known yet"}{note}'
 
-    def mount(self, camera: str) -> Mount:
+    def mount(self, camera: str, stamp_ns: int) -> Mount:
         """
-        Mount of a camera by the name of its optical frame; once found it stays.
+        Mount of a camera, named by its optical frame, at a stamp; its source stays once found.
 
         Raises
         ------
@@ -133,16 +136,22 @@ class Poses:
         CalibrationError
             The calibration file does not have it.
         """
-        if camera not in self._mounts:
-            self._mounts[camera] = self._find_mount(camera)
-            self._node.get_logger().info(f'mount of {camera}: {self._mounts[camera].source}')
-        return self._mounts[camera]
+        source = self._sources.get(camera, '')
+        if not source or (source == 'plane' and self._retries_tf(camera)):
+            source = self._sources[camera] = self._find_source(camera)
+            self._node.get_logger().info(f'mount of {camera}: {source}')
+        if source == 'tf' and self._tf is not None:
+            return Mount(source, self._tf.base_from_camera(camera, stamp_ns))
+        if source == 'calibration':
+            return Mount(source, self._calibrated(camera))
+        return Mount(source, None)
 
     def ready(self, stamp_ns: int) -> bool:
         """Tell whether no later message can better the pose at a stamp."""
-        if not self.uses_tf:
+        tf = self.tf
+        if tf is None:
             return self._buffer.covers(stamp_ns)
-        found = bool(self.tf.can_transform(self.frame, self._base(), Time(nanoseconds=stamp_ns)))
+        found = tf.knows_pose(stamp_ns)
         if found:
             self.rate.tick()
         return found
@@ -152,7 +161,7 @@ class Poses:
         age = self.rate.age_s()
         if age is None or age >= self._config.input.stale_after_s:
             timeout_s = 0.0  # it is dead: labels go on without
-        if not self.uses_tf:
+        if self.tf is None:
             self._buffer.wait(stamp_ns, timeout_s)
             return
         end = monotonic() + timeout_s
@@ -168,8 +177,8 @@ class Poses:
         TransformError
             No pose near enough.
         """
-        if self.uses_tf:
-            return self._lookup(self.frame, self._base(), stamp_ns)
+        if self.tf is not None:
+            return self.tf.odom_from_base(stamp_ns)
         tolerance = self._config.input.pose_tolerance_s
         pose = self._buffer.at(stamp_ns, tolerance)
         if pose is None:
@@ -189,101 +198,109 @@ class Poses:
             )
         return found
 
-    def _find_mount(self, camera: str) -> Mount:
+    def _retries_tf(self, camera: str) -> bool:
+        """Tell whether tf has come after all, where ``auto`` fell back to the plane."""
+        if self._tf is None or monotonic() - self._retried_s < TF_RETRY_S:
+            return False
+        self._retried_s = monotonic()
+        try:
+            self._tf.base_from_camera(camera)
+        except TransformError:
+            return False
+        return True
+
+    def _find_source(self, camera: str) -> str:
         config = self._config.mount
         waited = monotonic() - self._asked_s.setdefault(camera, monotonic())
-        if self.tf is not None:
+        if self._tf is not None:
             try:
-                return Mount('tf', self._tf_mount(camera))
-            except TransformError:
+                self._tf.base_from_camera(camera)
+            except TransformError as error:
                 if config.source == 'tf' or waited < TF_GRACE_S:
                     raise
+                self._node.fault('transform', f'mount of {camera} not from tf: {error}')
+            else:
+                return 'tf'
         if config.source == 'calibration' or (config.source == 'auto' and config.calibration):
-            base = self._config.input.base_frame or self.child
-            if not base:
-                raise TransformError(self._no_pose(self._config.input.pose_tolerance_s))
-            return Mount('calibration', calibrated_mount(config.calibration, base, camera))
-        return Mount('plane', None)
+            self._calibrated(camera)
+            return 'calibration'
+        return 'plane'
 
-    def _tf_mount(self, camera: str) -> Float:
-        """Mount from tf; TransformError where there is none, or of no optical frame."""
-        mount = self._lookup(self._base(), camera, 0)
-        if not is_optical(mount):
-            raise TransformError(f'{camera} is no optical frame, its z axis is vertical: '
-                                 'correct the frame_id of the images')
-        return mount
-
-    def _base(self) -> str:
-        """Robot frame in the transform tree."""
-        named = self._config.input.base_frame
-        if named or self.tf is None:
-            return named or self.child
-        return next((b for b in BASES if self.tf.can_transform(self.frame, b, Time())), BASES[0])
-
-    def _lookup(self, target: str, source: str, stamp_ns: int) -> Float:
-        """Transform (4, 4) at a stamp, or the newest one for 0; TransformError."""
-        from tf2_ros import TransformException
-
-        try:
-            found = self.tf.lookup_transform(target, source, Time(nanoseconds=stamp_ns))
-        except TransformException as error:
-            raise TransformError(f'no transform {target} <- {source}: {error}') from None
-        t = found.transform
-        matrix = pose_matrix(t.translation, t.rotation)
-        if matrix is None:
-            raise TransformError(f'transform {target} <- {source} holds NaN or a zero quaternion')
-        return matrix
+    def _calibrated(self, camera: str) -> Float:
+        base = self._config.input.base_frame or self.child
+        if not base and self.topic:
+            raise CalibrationError(f'{self.topic}: child_frame_id is empty, so nothing says which '
+                                   'frame moves; set input.base_frame')
+        if not base:
+            raise TransformError(self._no_pose(self._config.input.pose_tolerance_s))
+        return calibrated_mount(self._config.mount.calibration, base, camera)
 
     def _look(self) -> None:
         """Subscribe to odometry that has come into the graph."""
         named = self._config.input.odometry_topic
         if named:
-            self._subscribe(self._node.resolve_topic_name(named))
-            return
-        if self.topic:
-            return
-        inside = self._node.get_namespace().rstrip('/') + '/'
-        for topic, kinds in self._node.get_topic_names_and_types():
-            if 'nav_msgs/msg/Odometry' in kinds and topic.startswith(inside) and (
-                    not is_truth(topic)):
-                self._subscribe(topic)
+            self._listen_to([resolved(self._node, named)])
+        elif not self.topic:
+            inside = self._node.get_namespace().rstrip('/') + '/'
+            self._listen_to([
+                topic for topic, kinds in self._node.get_topic_names_and_types()
+                if 'nav_msgs/msg/Odometry' in kinds and topic.startswith(inside)
+                and not is_truth(topic)])
 
-    def _subscribe(self, topic: str) -> None:
-        if topic not in self._subscriptions:
-            self._subscriptions[topic] = subscribe_bytes(
-                self._node, ODOMETRY, topic, best_effort(20),
-                lambda data: self._receive(topic, data))
+    def _listen_to(self, topics: list[str]) -> None:
+        for topic in [t for t in self._subscriptions if t not in topics]:
+            self._node.destroy_subscription(self._subscriptions.pop(topic))
+        for topic in topics:
+            if topic not in self._subscriptions:
+                self._subscriptions[topic] = subscribe_bytes(
+                    self._node, ODOMETRY, topic, best_effort(20),
+                    partial(self._receive, topic))
 
     def _receive(self, topic: str, data: bytes) -> None:
         if self.topic not in ('', topic):
             return
-        try:
-            message = from_bytes(data, ODOMETRY, topic)
-        except MessageError as error:
-            self._fault(str(error))
-            return
-        pose = message.pose.pose
-        matrix = pose_matrix(pose.position, pose.orientation)
+        message = from_bytes(data, ODOMETRY, topic)
+        matrix = pose_matrix(message.pose.pose.position, message.pose.pose.orientation)
         if matrix is None:
             self._fault(f'{topic}: a pose holds NaN or a zero quaternion and is left out; '
-                           'check the odometry')
+                        'check the odometry')
             return
-        if not self.topic and not self._take(topic, message):
+        frame, child = (str(name).lstrip('/')
+                        for name in (message.header.frame_id, message.child_frame_id))
+        if not self.topic and not self._take(topic, frame, child):
             return
-        self.rate.tick()
+        if (frame or self.frame, child) != (self.frame, self.child):
+            self._fault(f'{topic}: {self.frame} -> {self.child} turned into {frame} -> {child}; '
+                        'restart the nodes, or name one odometry topic')
+            return
+        if self._is_stuck(matrix, message.twist.twist.linear):
+            self._fault(f'{topic}: reports speed, but its position never changes; publish '
+                        'odometry that holds the pose')
+            return
+        if self.tf is None:
+            self.rate.tick()
         self._buffer.add(stamp_of(data), matrix)
         self._on_pose()
 
-    def _take(self, topic: str, message: Any) -> bool:
+    def _is_stuck(self, matrix: Float, speed: Any) -> bool:
+        """Tell odometry of the twist alone: a robot that seems to stand would smear its map."""
+        fast = max(abs(speed.x), abs(speed.y)) > STUCK_SPEED
+        x, y, z = (float(v) for v in matrix[:3, 3])
+        self._stuck = self._stuck + 1 if fast and (x, y, z) == self._position else 0
+        self._position = x, y, z
+        return self._stuck >= STUCK_MESSAGES
+
+    def _take(self, topic: str, frame: str, child: str) -> bool:
         """Choose an odometry topic: the named one, or one in the odom frame."""
         config = self._config.input
-        frame, child = (str(name).lstrip('/')
-                        for name in (message.header.frame_id, message.child_frame_id))
         if not config.odometry_topic and frame not in ('', config.odom_frame):
             self._fault(f'{topic}: its frame {frame} is not input.odom_frame = '
-                           f'{config.odom_frame}; name it in input.odometry_topic to use it')
+                        f'{config.odom_frame}; name it in input.odometry_topic to use it')
             return False
         self.topic, self.frame, self.child = topic, frame or config.odom_frame, child
+        self._listen_to([topic])
+        if self._tf is not None and child:
+            self._tf.named_base = self._tf.named_base or child
         self._node.get_logger().info(f'poses: {topic}, {self.frame} -> {child or "robot"}')
         return True
 
@@ -294,7 +311,7 @@ class Poses:
         age = self.rate.age_s()
         if age is None:
             return ('no pose: no valid nav_msgs/Odometry came yet'
-                    + ('' if self.tf is not None else ' and tf2_ros is not installed')
+                    + ('' if INSTALLED else ' and tf2_ros is not installed')
                     + '; publish odometry, or name it in input.odometry_topic')
         return (f'no pose: {self.topic} has none within input.pose_tolerance_s = {tolerance_s:g} '
                 f's of the image; its last message came {age:.1f} s ago')

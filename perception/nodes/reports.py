@@ -42,8 +42,14 @@ def input_status(node: TraversabilityNode) -> Status:
     if age is None or age > node.config.input.stale_after_s:
         status.report(ERROR, _dead(node, inputs, inputs.chosen.image.topic))
     status.report(ERROR, inputs.topics.lossy())
-    if matcher.unmatched > node.tally.answers.count:
-        status.report(WARN, _unmatched(node, matcher.nearest_ns))
+    used = inputs.matches.age_s()
+    if used is None or used > node.config.input.stale_after_s:
+        status.report(ERROR, f'images come, but none can be used: {_unused(node, inputs)}')
+    status.report(WARN, node.faults.recent('jump'))
+    used_hz, came_hz = inputs.matches.rate_hz(), inputs.rate.rate_hz()
+    if used_hz < came_hz / 2:
+        status.report(WARN, f'{used_hz:.1f} of {came_hz:.1f} images a second are used: '
+                      f'{_unused(node, inputs)}')
     status.values = {
         'inputs': describe(inputs.chosen), 'rate_hz': inputs.rate.rate_hz(), 'age_s': age,
         'received': inputs.received, 'answered': node.tally.answers.count,
@@ -61,9 +67,20 @@ def _dead(node: TraversabilityNode, inputs: CameraInputs, topic: str) -> str:
             + (inputs.topics.silent() or 'check the camera driver'))
 
 
-def _unmatched(node: TraversabilityNode, nearest_ns: int | None) -> str:
-    nearest = 'never' if nearest_ns is None else f'{nearest_ns / 1e9:g} s'
-    return (f'no partner within input.sync_tolerance_s = '
+def _unused(node: TraversabilityNode, inputs: CameraInputs) -> str:
+    """Why images of the first camera are not used: stamps, or the other half of the pair."""
+    matcher, chosen = inputs.matcher, inputs.chosen
+    assert matcher is not None
+    assert chosen is not None
+    partner, age = chosen.right or chosen.depth, inputs.partners.age_s()
+    if matcher.late > inputs.matches.count:
+        return f'{matcher.late} stamps did not rise; correct the driver, or publish /clock'
+    if partner is None:
+        return 'see the faults above'
+    if age is None or age > node.config.input.stale_after_s:
+        return f'{partner.topic} is silent; check its driver'
+    nearest = 'none' if matcher.nearest_ns is None else f'{matcher.nearest_ns / 1e9:g} s'
+    return (f'no image of {partner.topic} within input.sync_tolerance_s = '
             f'{node.config.input.sync_tolerance_s:g} s (nearest: {nearest}); synchronise the '
             'cameras, or raise the tolerance')
 
@@ -124,7 +141,7 @@ def map_input_status(node: CostmapNode) -> Status:
     """Cameras that feed the map."""
     status = Status('input', values={'cameras': node.active() if node.sources else 0,
                                      'dropped': node.dropped, 'time_jumps': node.jumps})
-    status.report(ERROR, node.faults.recent('points'))
+    status.report(ERROR, node.faults.recent('points', 'input'))
     if node.poses is None:
         status.report(WARN, f'{node.state}: nothing is subscribed')
     elif not node.sources:

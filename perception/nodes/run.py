@@ -2,7 +2,6 @@
 """Run nodes in this process until it is told to stop; each has its own thread of callbacks."""
 
 import os
-import signal
 import sys
 import threading
 import traceback
@@ -12,38 +11,16 @@ from typing import Any
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 
 from perception.errors import NodeError, PerceptionError
 from perception.nodes.fastdds import apply_profile
 from perception.nodes.lifecycle import PerceptionNode
+from perception.nodes.stop import Stop, ignore_signals
+from perception.nodes.wire import RCLError
 
-RCLError = rclpy_implementation.RCLError
 LINGER_S = 3.0  # a node that refused to configure gets its diagnostics out before the end
 SWITCH_S = 0.0005  # threads hand over Python's lock sooner: callbacks wait less for arithmetic
-
-
-class Stop:
-    """Why the process ends, set from any thread or signal."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self.reason = ''
-
-    def __call__(self, reason: str = '') -> None:
-        """Ask to stop; a reason makes it a failure, and the first one counts."""
-        self.reason = self.reason or reason
-        self._event.set()
-
-    @property
-    def asked(self) -> bool:
-        """True once somebody asked."""
-        return self._event.is_set()
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until asked; True then."""
-        return self._event.wait(timeout_s)
 
 
 def run(
@@ -73,8 +50,6 @@ def run(
         A node refused to start, or failed.
     """
     stop = Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop())
     threading.excepthook = lambda trouble: _crash(trouble, stop)
     sys.setswitchinterval(SWITCH_S)
     profile = apply_profile()
@@ -107,9 +82,8 @@ def main(make: Callable[[], PerceptionNode]) -> None:
     except PerceptionError as error:
         sys.stderr.write(f'error: {" ".join(str(error).split())}\n')
         sys.exit(1)
-    finally:  # Ctrl-C comes from the terminal and from launch: the second one ends nothing
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+    finally:
+        ignore_signals()
 
 
 def _spin(node: PerceptionNode, stop: Stop) -> None:

@@ -39,6 +39,7 @@ from perception.pipeline import Result, Traversability
 from perception.types import CLASSES, UNLABELED, Float
 
 LOAD_PATIENCE_S = 2.0  # below the 4 s after which Nav2's lifecycle manager gives a node up
+JUMP_APART_S = 1.0  # bags begin again more rarely
 POSE_WAIT_S = 0.05  # for the odometry that brackets an image; labels do not depend on it
 
 
@@ -83,7 +84,7 @@ class TraversabilityNode(PerceptionNode):
         self._chain: Traversability | None = None
         self._worker: NewestWorker[Shot] | None = None
         self._load_error = ''
-        self._jumped = False
+        self._jumped, self._jumped_s = False, -JUMP_APART_S
         super().__init__('traversability_node')
 
     def prepare(self) -> None:
@@ -93,7 +94,8 @@ class TraversabilityNode(PerceptionNode):
         read_manifest(network_path(network.name))
         self._load_error, self.loading_s = '', monotonic()
         self.get_logger().info(f'loading network {network.name}')
-        loader = Thread(target=self._load, args=(network,), name='load', daemon=True)
+        loader = Thread(target=self._load, args=(network, self.loading_s), name='load',
+                        daemon=True)
         loader.start()
         loader.join(LOAD_PATIENCE_S)
         if self._load_error:
@@ -101,6 +103,7 @@ class TraversabilityNode(PerceptionNode):
 
     def start(self) -> None:
         """Subscribe and process the newest frame, always."""
+        self._jumped = True  # a plane of before is none of now
         self._worker = NewestWorker('frames', self._process)
         self.poses = Poses(self, self.config)
         self.inputs = CameraInputs(self, self.config.input, on_shot=self._take,
@@ -131,15 +134,18 @@ class TraversabilityNode(PerceptionNode):
         if self._chain is not None:
             self._chain = self._chain.reconfigured(self.config)
 
-    def _load(self, config: NetworkConfig) -> None:
-        started = monotonic()
+    def _load(self, config: NetworkConfig, started: float) -> None:
+        """In a thread; what a clean-up made useless meanwhile is dropped."""
         try:
-            self.network = load_network(config.name, config.engine, config.threads)
-        except NetworkError as error:
+            network = load_network(config.name, config.engine, config.threads)
+            self._warm_up(network)
+        except PerceptionError as error:
             self._load_error = str(error)
             return
-        self._warm_up(self.network)
-        self._chain = Traversability(self.config, self.network, teach=False)
+        if self.loading_s != started:
+            return
+        self.network = network
+        self._chain = Traversability(self.config, network, teach=False)
         self.get_logger().info(
             f'network {config.name} loaded in {monotonic() - started:.1f} s: {engine_text(self)}')
 
@@ -156,9 +162,15 @@ class TraversabilityNode(PerceptionNode):
 
     def _jump(self) -> None:
         """Stamps began again: the worker forgets before the next frame."""
-        self.get_logger().warning('stamps jumped backwards: plane and queues are reset')
-        if self._worker is not None:
+        if monotonic() - self._jumped_s > JUMP_APART_S:
+            self.get_logger().warning('stamps jumped backwards: plane and queues are reset')
+        else:
+            self.fault('jump', 'stamps keep jumping backwards: do two publishers with different '
+                       'clocks share an image topic?')
+        self._jumped_s = monotonic()
+        if self._worker is not None and self.poses is not None:
             self._worker.clear()
+            self.poses.begin_again()
         self._jumped = True
 
     def _process(self, shot: Shot) -> None:
@@ -188,7 +200,7 @@ class TraversabilityNode(PerceptionNode):
         poses.wait(stamp_ns, POSE_WAIT_S)
         pose = mount = None
         try:
-            mount = poses.mount(camera).base_from_camera
+            mount = poses.mount(camera, stamp_ns).base_from_camera
             pose = poses.at(stamp_ns)
         except (TransformError, CalibrationError) as error:
             self.fault('transform', str(error))

@@ -10,12 +10,21 @@ from time import monotonic
 from perception.errors import NodeError
 from perception.nodes.costmap_node import CostmapNode
 from perception.nodes.lifecycle import PerceptionNode
-from perception.nodes.run import Stop, process_environment, run
+from perception.nodes.run import process_environment, run
+from perception.nodes.stop import Stop
 from perception.nodes.traversability_node import TraversabilityNode
 
 MAKERS: dict[str, Callable[[], PerceptionNode]] = {
     'traversability_node': TraversabilityNode, 'costmap_node': CostmapNode,
 }
+# A signal while Python still imports ends the child without a trace.
+CHILD = """import signal, sys
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: sys.exit(0))
+from importlib import import_module
+from os import environ
+import_module('perception.nodes.' + environ['LAGR_NODE']).main()
+"""
 POLL_S = 0.1
 GRACE_S = 8.0
 
@@ -40,12 +49,10 @@ def run_processes(names: list[str], ros_arguments: list[str]) -> int:
         A node ended by itself.
     """
     stop = Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop())
     children = {
-        name: subprocess.Popen([sys.executable, '-m', f'perception.nodes.{name}', '--up',
-                                *ros_arguments],
-                               env=process_environment(), start_new_session=True)
+        name: subprocess.Popen([sys.executable, '-c', CHILD, '--up', *ros_arguments],
+                               env=process_environment() | {'LAGR_NODE': name},
+                               start_new_session=True)
         for name in names
     }
     ended: str | None = None

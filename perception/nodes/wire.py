@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.exceptions import NameValidationException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
@@ -24,17 +27,21 @@ from rclpy.qos import (
     QoSProfile,
     ReliabilityPolicy,
 )
+from rclpy.qos_overriding_options import InvalidQosOverridesError
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from rosbags.serde import SerdeError
 
 from perception.bag_encode import typestore
-from perception.errors import MessageError
+from perception.errors import MessageError, NodeError
 
 if TYPE_CHECKING:
     from perception.nodes.lifecycle import PerceptionNode
 
+RCLError = rclpy_implementation.RCLError
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+# what damaged bytes make rosbags raise
+DAMAGE = (SerdeError, struct.error, ValueError, IndexError, KeyError, TypeError, AssertionError)
 _PREFIX = 4  # bytes that say the encoding, before the message itself
 
 
@@ -98,7 +105,7 @@ def from_bytes(data: bytes, kind: str, topic: str) -> Any:
     """
     try:
         return typestore().deserialize_cdr(data, kind.replace('/', '/msg/'))
-    except (SerdeError, struct.error, ValueError, IndexError, UnicodeDecodeError) as error:
+    except DAMAGE as error:
         raise MessageError(
             f'{topic}: {len(data)} bytes are no {kind} ({error}); check that publisher and '
             'subscriber use the same ROS distribution'
@@ -107,9 +114,21 @@ def from_bytes(data: bytes, kind: str, topic: str) -> Any:
 
 def stamp_of(data: bytes) -> int:
     """Header stamp [ns] of a message that begins with a std_msgs/Header, without decoding it."""
+    if len(data) < _PREFIX + 8:
+        raise MessageError(f'a message of {len(data)} bytes holds no header; check its publisher')
     order = '<' if data[1] & 1 else '>'
     sec, nanosec = struct.unpack_from(f'{order}iI', data, _PREFIX)
     return int(sec * 1_000_000_000 + nanosec)
+
+
+def frame_of(data: bytes) -> str:
+    """Frame name in the header of such a message, without decoding it."""
+    order = '<' if data[1] & 1 else '>'
+    start = _PREFIX + 12
+    if len(data) < start:
+        raise MessageError(f'a message of {len(data)} bytes holds no header; check its publisher')
+    (length,) = struct.unpack_from(f'{order}I', data, start - 4)
+    return data[start:start + length].rstrip(b'\0').decode(errors='replace').lstrip('/')
 
 
 def without_stamp(data: bytes) -> bytes:
@@ -153,17 +172,37 @@ def subscribe_bytes(
     node: PerceptionNode, kind: str, topic: str, qos: QoSProfile,
     on_data: Callable[[bytes], None], losses: LossCounter | None = None,
 ) -> Subscription[Any]:
-    """Subscribe to CDR bytes; publishers with another QoS are reported by the node."""
+    """Subscribe to CDR bytes; damaged ones, and publishers of another QoS, are reported."""
 
     def receive(data: bytes, info: Any) -> None:
         if losses is not None:
             losses.see(info)
-        on_data(data)
+        try:
+            on_data(data)
+        except MessageError as error:
+            node.fault('input', str(error))
 
     events = SubscriptionEventCallbacks(
         incompatible_qos=lambda _: node.mismatch(topic, qos, 'publishers'))
-    return node.create_subscription(
-        message_class(kind), topic, receive, qos, raw=True, event_callbacks=events)
+    with ros_errors(topic):
+        return node.create_subscription(
+            message_class(kind), topic, receive, qos, raw=True, event_callbacks=events)
+
+
+@contextmanager
+def ros_errors(topic: str) -> Iterator[None]:
+    """Turn what rclpy raises for a bad topic name, type or QoS into a NodeError."""
+    try:
+        yield
+    except (RCLError, NameValidationException, InvalidQosOverridesError, RuntimeError) as error:
+        text = ' '.join(str(error).split())
+        raise NodeError(f'{topic}: {text}; check the name, its type and qos_overrides') from None
+
+
+def resolved(node: Node, name: str) -> str:
+    """Absolute name of a topic, namespace and remapping applied; NodeError where it is none."""
+    with ros_errors(name):
+        return node.resolve_topic_name(name)
 
 
 def steady_timer(node: Node, period_s: float, callback: Callable[[], None]) -> Timer:

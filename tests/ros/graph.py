@@ -20,10 +20,11 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed: pip install
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from perception.nodes.fastdds import VARIABLE, profile_path
-from perception.nodes.wire import from_bytes, latched, message_class, reliable, stamp_of
+from perception.nodes.wire import from_bytes, message_class, reliable, stamp_of
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -175,14 +176,16 @@ class Graph:
         return str(path)
 
     def watch(self, topic: str, kind: str, *, keep: bool = False) -> None:
-        """Record a topic; ``keep`` subscribes as Nav2 does to a map."""
+        """Record a topic; ``keep`` subscribes as Nav2 does to a map, but misses none."""
         def receive(data: bytes) -> None:
             with self._changed:
                 self.messages[topic].append(from_bytes(data, kind, topic))
                 self._changed.notify_all()
 
-        self.node.create_subscription(message_class(kind), topic, receive,
-                                      latched() if keep else reliable(50), raw=True)
+        qos = reliable(50)
+        if keep:
+            qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+        self.node.create_subscription(message_class(kind), topic, receive, qos, raw=True)
 
     def forget(self, *topics: str) -> None:
         """Empty the records."""
