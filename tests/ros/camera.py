@@ -22,7 +22,7 @@ from perception import bag_encode as encode
 from perception.nodes.wire import best_effort, message_class, reliable, to_bytes
 from perception.types import Camera
 
-FAULTS = ('none', 'encoding', 'info', 'zero', 'huge', 'short')
+FAULTS = ('none', 'encoding', 'info', 'zero', 'huge', 'short', 'half', 'clock', 'frame')
 
 
 def camera_of(width: int, height: int) -> Camera:
@@ -35,8 +35,8 @@ def pictures(camera: Camera, kind: str) -> dict[str, np.ndarray]:
     """Colour image of flat ground, and the grey right image or the depth in metres."""
     ground = scenes.plane(camera=camera, focal_baseline=camera.fx * scenes.BASELINE_M)
     left, right = scenes.stereo_pair(ground)
-    found = {'left/image_rect': np.dstack([left, left, left])}
-    if kind == 'stereo':
+    found = {} if kind == 'right' else {'left/image_rect': np.dstack([left, left, left])}
+    if kind in ('stereo', 'right'):
         found['right/image_rect'] = right
     if kind == 'rgbd':
         u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
@@ -68,6 +68,7 @@ class Driver(Node):
         width, height = (int(part) for part in options.size.split('x'))
         self.options, self.fault = options, options.fault if options.at_once else 'none'
         signal.signal(signal.SIGUSR1, lambda *_: setattr(self, 'fault', options.fault))
+        self.stopped_ns = 0
         self.camera = replace(camera_of(width, height), frame_id=options.frame)
         self.images = pictures(self.camera, options.kind)
         qos = best_effort(1) if options.best_effort else reliable(1)
@@ -81,13 +82,21 @@ class Driver(Node):
     def shoot(self) -> None:
         """One instant."""
         now = time.time_ns() - round(self.options.age * 1e9)
+        if self.options.triggered:
+            now -= now % round(1e9 / self.options.rate)
         fault = self.fault
+        if fault == 'clock':
+            now = self.stopped_ns
+        self.stopped_ns = now
         for (name, image), output, info in zip(self.images.items(), self.outputs, self.infos,
                                                strict=True):
             camera = self.camera
             if fault == 'info':
                 camera = replace(camera, width=camera.width // 2)
-            header = encode.header(now, self.camera.frame_id)
+            if fault == 'half' and 'right' in name:
+                continue
+            frame = 'other_optical' if fault == 'frame' else self.camera.frame_id
+            header = encode.header(now, frame)
             kind = 'bgr8' if image.ndim == 3 else 'mono8' if image.itemsize == 1 else '32FC1'
             baseline = scenes.BASELINE_M if 'right' in name else 0.0
             message = encode.image_message(header, image, kind)
@@ -98,12 +107,13 @@ class Driver(Node):
 def main() -> None:
     """Run until killed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument('--kind', choices=('stereo', 'rgbd', 'mono'), default='stereo')
+    parser.add_argument('--kind', choices=('stereo', 'rgbd', 'mono', 'right'), default='stereo')
     parser.add_argument('--namespace', default='/stereo')
     parser.add_argument('--frame', default='left_optical')
     parser.add_argument('--size', default='640x480')
     parser.add_argument('--rate', type=float, default=10.0)
     parser.add_argument('--age', type=float, default=0.0, help='stamps lie so far back [s]')
+    parser.add_argument('--triggered', action='store_true', help='stamps of a common trigger')
     parser.add_argument('--best-effort', action='store_true')
     parser.add_argument('--fault', choices=FAULTS, default='none')
     parser.add_argument('--at-once', action='store_true', help='the fault from the start')

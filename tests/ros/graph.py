@@ -23,6 +23,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
+from perception.errors import MessageError
 from perception.nodes.fastdds import VARIABLE, profile_path
 from perception.nodes.wire import from_bytes, message_class, reliable, stamp_of
 
@@ -178,8 +179,12 @@ class Graph:
     def watch(self, topic: str, kind: str, *, keep: bool = False) -> None:
         """Record a topic; ``keep`` subscribes as Nav2 does to a map, but misses none."""
         def receive(data: bytes) -> None:
+            try:
+                message = from_bytes(data, kind, topic)
+            except MessageError:  # a test damaged it
+                return
             with self._changed:
-                self.messages[topic].append(from_bytes(data, kind, topic))
+                self.messages[topic].append(message)
                 self._changed.notify_all()
 
         qos = reliable(50)

@@ -29,8 +29,8 @@ class Odometry(Node):
         now = time.time_ns()
         pose = np.eye(4)
         pose[0, 3] = self.options.speed * (now - self.start) * 1e-9
-        message = encode.odometry_message(encode.header(now, 'odom'), 'base_link', pose,
-                                          (self.options.speed, 0.0))
+        header = encode.header(now, self.options.frame)
+        message = encode.odometry_message(header, 'base_link', pose, (self.options.speed, 0.0))
         if self.fault == 'nan':
             message.pose.pose.position.x = float('nan')
         if self.fault == 'quaternion':
@@ -41,6 +41,7 @@ class Odometry(Node):
 def main() -> None:
     """Run until killed."""
     parser = argparse.ArgumentParser()
+    parser.add_argument('--frame', default='odom')
     parser.add_argument('--topic', default='/odom')
     parser.add_argument('--speed', type=float, default=1.0)
     parser.add_argument('--fault', choices=('none', 'nan', 'quaternion'), default='none')
