@@ -80,7 +80,8 @@ class PoseTrack:
         """
         stamps = self.stamps_ns
         after = int(np.searchsorted(stamps, stamp_ns))
-        pair = np.clip([after - 1, after], 0, len(stamps) - 1)
+        exact = after < len(stamps) and stamps[after] == stamp_ns
+        pair = np.clip([after - (not exact), after], 0, len(stamps) - 1)
         distance_ns = np.abs(stamps[pair] - stamp_ns).min()
         if distance_ns > round(tolerance_s * 1e9):
             return None

@@ -7,7 +7,7 @@ import numpy as np
 
 from perception.draw import CLASS_COLOURS
 from perception.errors import MessageError
-from perception.types import CLASSES, Float, Observation
+from perception.types import CLASSES, Float, Image, Observation
 
 FLOAT32 = 7  # sensor_msgs/PointField
 FIELDS = {'x': 1, 'y': 1, 'z': 1, 'histogram': len(CLASSES), 'weight': 1}
@@ -47,17 +47,21 @@ def observation_from_cloud(message: Any, topic: str = 'traversability/points') -
             f'{topic}: {len(message.data)} bytes for {count} points of {step}, or padded rows, or '
             'big-endian; fix its publisher'
         )
-    layout = np.dtype({'names': list(FIELDS), 'itemsize': step,
-                       'formats': [('<f4', (FIELDS[name],)) for name in FIELDS],
-                       'offsets': [offsets[name] for name in FIELDS]})
-    table = np.frombuffer(message.data, layout, count)
-    points = np.concatenate([table[name] for name in 'xyz'], 1)
-    histogram, weight = table['histogram'], table['weight'][:, 0]
-    good = np.isfinite(points).all(1) & np.isfinite(weight) & (weight >= 0)
-    good &= np.isfinite(histogram).all(1) & (histogram >= 0).all(1)
-    if good.all():
-        return Observation(points, histogram, weight)
-    return Observation(points[good], histogram[good], weight[good])
+    planes = _planes(np.frombuffer(message.data, np.uint8, count * step), step, offsets)
+    if planes.size and not (np.isfinite(planes).all() and planes[3:].min() >= 0):
+        good = np.isfinite(planes).all(0) & (planes[3:] >= 0).all(0)
+        planes = np.ascontiguousarray(planes[:, good])
+    return Observation(planes[:3].T, planes[3:-1].T, planes[-1])
+
+
+def _planes(data: Image, step: int, offsets: dict[str, int]) -> Float:
+    """Numbers of a cloud field by field: x, y, z, histogram, weight; (9, N) float32."""
+    starts = [offsets[name] + 4 * k for name, count in FIELDS.items() for k in range(count)]
+    if step % 4 == 0 and not any(start % 4 for start in starts):
+        table = data.view('<f4').reshape(-1, step // 4)
+        return np.ascontiguousarray(table[:, [start // 4 for start in starts]].T)
+    rows = data.reshape(-1, step)
+    return np.stack([np.ascontiguousarray(rows[:, s:s + 4]).view('<f4')[:, 0] for s in starts])
 
 
 def _offsets(message: Any, topic: str) -> dict[str, int]:
