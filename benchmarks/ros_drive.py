@@ -27,6 +27,7 @@ from perception.bag_encode import typestore
 LAGR = str(Path(sys.executable).with_name('lagr'))
 PARAMS = '/**:\n  ros__parameters:\n    mount:\n      source: plane\n'
 GRID, INPUT = 'nav_msgs/msg/OccupancyGrid', '/traversability_node: input'
+MAP = {'/costmap_node: input': ('dropped',), '/costmap_node: output': ('published',)}
 PATIENCE_S = 60.0
 
 
@@ -43,12 +44,13 @@ class Listener:
 
         apply_profile()
         rclpy.init()
+        qos = latched()
+        qos.depth = 100  # to miss none of two that come together
         self.node = rclpy.create_node('listener')
         self.grids: dict[int, np.ndarray] = {}
         self.counts: dict[str, int] = {}
         self.changed = threading.Condition()
-        self.node.create_subscription(message_class(GRID), '/costmap', self._grid, latched(),
-                                      raw=True)
+        self.node.create_subscription(message_class(GRID), '/costmap', self._grid, qos, raw=True)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._status, 10)
         executor = SingleThreadedExecutor()
         executor.add_node(self.node)
@@ -61,10 +63,12 @@ class Listener:
 
     def _status(self, message: Any) -> None:
         for status in message.status:
-            if status.name != INPUT:
-                continue
+            found = {v.key: int(v.value) for v in status.values if v.value.isdigit()}
             with self.changed:
-                self.counts = {v.key: int(v.value) for v in status.values if v.value.isdigit()}
+                if status.name == INPUT:
+                    self.counts.update(found)
+                for key in MAP.get(status.name, ()):
+                    self.counts[f'map_{key}'] = found.get(key, 0)
                 self.changed.notify_all()
 
     def wait_for(self, frames: int) -> None:
@@ -73,7 +77,8 @@ class Listener:
             c = self.counts
             ended = sum(c.get(k, 0) for k in ('answered', 'dropped', 'refused', 'without_plane',
                                               'unmatched', 'lost_in_transport'))
-            return ended >= frames and len(self.grids) >= c.get('answered', 0)
+            return ended >= frames and c.get('map_published', 0) + c.get('map_dropped', 0) >= (
+                c.get('answered', 0))
 
         with self.changed:
             if not self.changed.wait_for(done, PATIENCE_S):
@@ -126,7 +131,7 @@ def main() -> None:
     parser.add_argument('--rate', type=float, default=1.0)
     options = parser.parse_args()
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
+    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 30 + 1)
     with tempfile.TemporaryDirectory() as name:
         params = Path(name) / 'params.yaml'
         params.write_text(PARAMS)

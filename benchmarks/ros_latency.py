@@ -172,7 +172,7 @@ def main() -> None:
         print(json.dumps(probe(options.probe)))
         os._exit(0)  # the executor's thread is in the middle of a wait
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
+    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 30 + 31)
     samples: dict[str, list[float]] = {name: [] for name in ('offline', *VARIANTS)}
     for number in range(options.rounds):
         for name in VARIANTS if number % 2 == 0 else reversed(VARIANTS):

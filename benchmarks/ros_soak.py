@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument('--bag', type=Path, default=ROOT / 'bags' / 'demo')
     options = parser.parse_args()
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
+    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 30 + 61)
     up = subprocess.Popen([LAGR, 'up', '--log-level', 'error'], start_new_session=True)
     player = subprocess.Popen([LAGR, 'play', str(options.bag), '--loop'], start_new_session=True,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

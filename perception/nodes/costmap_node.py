@@ -117,8 +117,7 @@ class CostmapNode(PerceptionNode):
 
     def stop(self) -> None:
         """Unsubscribe and forget; the latched map must not outlive this node's knowledge."""
-        if self.last is not None and not self.unknown:
-            self._publish(unknown_like(self.last, self.last.stamp_ns), unknown=True)
+        self._forget()
         if self._timer is not None:
             self.destroy_timer(self._timer)
         if self.poses is not None:
@@ -128,8 +127,6 @@ class CostmapNode(PerceptionNode):
                 self.destroy_subscription(subscription)
         self.sources, self.waiting = {}, deque()
         self.poses = self._timer = self.last = None
-        if self._mapper is not None:
-            self._mapper.reset()
 
     def release(self) -> None:
         """Free the map."""
@@ -285,12 +282,17 @@ class CostmapNode(PerceptionNode):
         if self.last is None or self.unknown or age is None or (
                 age < self.config.input.stale_after_s):
             return
-        assert self._mapper is not None
-        self._mapper.reset()
-        self._publish(unknown_like(self.last, self.last.stamp_ns + round(age * 1e9)),
-                      unknown=True)
+        self._forget()
         self.fault('stale', f'no new cost map for {age:.1f} s: all cells are unknown until input '
                    f'returns ({map_cause(self)})')
+
+    def _forget(self) -> None:
+        """Empty the map, and publish that, stamped by the time since its last image came."""
+        if self._mapper is not None:
+            self._mapper.reset()
+        if self.last is not None and not self.unknown:
+            age_ns = round((self.maps.age_s() or 0.0) * 1e9)
+            self._publish(unknown_like(self.last, self.last.stamp_ns + age_ns), unknown=True)
 
     def statuses(self) -> list[Status]:
         """Report input, output and transforms."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from perception.live_match import LiveMatcher
 from perception.monitor import RateMeter, StageTimes
 from perception.nodes.diagnostics import ERROR, WARN, Status, time_values
 from perception.nodes.inputs import CameraInputs, describe
@@ -35,29 +36,38 @@ def input_status(node: TraversabilityNode) -> Status:
     if inputs is None:
         status.report(WARN, f'{node.state}: nothing is subscribed')
         return status
-    if inputs.chosen is None or inputs.matcher is None:
+    if inputs.matcher is not None:
+        status.values = _input_values(node, inputs, inputs.matcher)
+    if inputs.chosen is None:
         status.report(ERROR, f'looking for inputs: {inputs.searching or "no message yet"}')
         return status
-    age, matcher = inputs.rate.age_s(), inputs.matcher
-    if age is None or age > node.config.input.stale_after_s:
+    stale_s, age, used = (node.config.input.stale_after_s, inputs.rate.age_s(),
+                          inputs.matches.age_s())
+    if age is None or age > stale_s:
         status.report(ERROR, _dead(node, inputs, inputs.chosen.image.topic))
     status.report(ERROR, inputs.topics.lossy())
-    used = inputs.matches.age_s()
-    if used is None or used > node.config.input.stale_after_s:
+    if used is None or used > stale_s:
         status.report(ERROR, f'images come, but none can be used: {_unused(node, inputs)}')
     status.report(WARN, node.faults.recent('jump'))
     used_hz, came_hz = inputs.matches.rate_hz(), inputs.rate.rate_hz()
     if used_hz < came_hz / 2:
         status.report(WARN, f'{used_hz:.1f} of {came_hz:.1f} images a second are used: '
                       f'{_unused(node, inputs)}')
-    status.values = {
-        'inputs': describe(inputs.chosen), 'rate_hz': inputs.rate.rate_hz(), 'age_s': age,
+    return status
+
+
+def _input_values(
+    node: TraversabilityNode, inputs: CameraInputs, matcher: LiveMatcher
+) -> dict[str, Any]:
+    """Every frame that came is answered, dropped, refused, without a plane, or unmatched."""
+    return {
+        'inputs': describe(inputs.chosen) if inputs.chosen else 'none',
+        'rate_hz': inputs.rate.rate_hz(), 'age_s': inputs.rate.age_s(),
         'received': inputs.received, 'answered': node.tally.answers.count,
         'dropped': node.dropped, 'refused': node.tally.refused,
         'without_plane': node.tally.without_plane, 'unmatched': matcher.unmatched,
         'late': matcher.late, 'lost_in_transport': inputs.lost, 'time_jumps': matcher.jumps,
     }
-    return status
 
 
 def _dead(node: TraversabilityNode, inputs: CameraInputs, topic: str) -> str:

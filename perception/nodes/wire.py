@@ -61,7 +61,7 @@ def reliable(depth: int = 1) -> QoSProfile:
 
 def latched() -> QoSProfile:
     """The newest one is kept for who comes later, as Nav2's StaticLayer demands."""
-    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5,
                       reliability=ReliabilityPolicy.RELIABLE,
                       durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
