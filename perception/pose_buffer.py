@@ -43,11 +43,6 @@ class PoseBuffer:
             del self._stamps[:first], self._poses[:first]
             self._changed.notify_all()
 
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._changed:
-            self._stamps, self._poses = [], []
-
     def covers(self, stamp_ns: int) -> bool:
         """Tell whether no later pose can better the one at this stamp."""
         with self._changed:

@@ -106,15 +106,6 @@ def test_a_jump_backwards_clears():
     np.testing.assert_array_equal(buffer.at(START + SECOND // 2, 0.2), rigid(7.0))
 
 
-def test_clear_forgets_without_counting_a_jump():
-    buffer = filled(START, START + SECOND)
-    buffer.clear()
-    assert buffer.at(START, 5.0) is None
-    buffer.add(START - SECOND, rigid(3.0))
-    np.testing.assert_array_equal(buffer.at(START - SECOND, 0.0), rigid(3.0))
-    assert buffer.jumps == 0
-
-
 @pytest.mark.parametrize(('stamp_ns', 'covered'), [
     (START - 1, True), (START, True), (START + 1, False),
 ])
