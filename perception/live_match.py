@@ -29,17 +29,19 @@ class LiveMatcher:
     the other: that is one jump.
     """
 
-    def __init__(self, tolerance_s: float, *, paired: bool) -> None:
-        """Start empty; ``paired`` False gives every message on its own."""
+    def __init__(
+        self, tolerance_s: float, *, paired: bool, before: 'LiveMatcher | None' = None
+    ) -> None:
+        """Start empty; ``paired`` False gives each on its own, ``before`` lends its counts."""
         self._tolerance_ns = round(tolerance_s * 1e9)
         self._paired = paired
         self._waiting: tuple[deque[tuple[int, bytes]], ...] = (
             deque(maxlen=_KEPT), deque(maxlen=_KEPT))
         self._newest: list[int | None] = [None, None]
         self._leader: int | None = None  # stream that jumped, until the other has followed
-        self.unmatched = 0
-        self.late = 0
-        self.jumps = 0
+        self.unmatched: int = before.unmatched if before else 0
+        self.late: int = before.late if before else 0
+        self.jumps: int = before.jumps if before else 0
         self.nearest_ns: int | None = None
 
     def add(self, stamp_ns: int, data: bytes, *, second: bool = False) -> Match | None:

@@ -229,3 +229,14 @@ def test_same_pairs_as_the_naive_twin(steps, tolerance_ms):
         assert len({pair[index] for pair in pairs}) == len(pairs)
     firsts = sum(not second for second, _ in messages)
     assert len(pairs) + matcher.unmatched <= firsts <= len(pairs) + matcher.unmatched + 8
+
+
+def test_counts_go_on_where_inputs_are_chosen_anew():
+    old = LiveMatcher(0.02, paired=False)
+    for stamp in (5_000_000_000, 5_000_000_000, 1_000_000_000):
+        old.add(stamp, b'')
+    assert (old.late, old.jumps) == (1, 1)
+    new = LiveMatcher(0.02, paired=True, before=old)
+    assert (new.late, new.jumps, new.unmatched) == (1, 1, 0)
+    assert new.add(500_000_000, b'') is None  # older than all before, but nothing has jumped
+    assert new.jumps == 1

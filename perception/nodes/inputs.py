@@ -74,7 +74,7 @@ class CameraInputs:
         self._builder: FrameBuilder | None = None
         self._infos: dict[str, bytes] = {}
         self._broken = ''
-        self._jumps = self._looks = self._spoken = 0
+        self._jumps = self._looks = self._spoken = self._lost_before = 0
         self._timer = steady_timer(node, LOOK_PERIOD_S, self._search)
 
     def close(self) -> None:
@@ -91,15 +91,15 @@ class CameraInputs:
     def lost(self) -> int:
         """Images that the transport lost."""
         if self.chosen is None:
-            return 0
-        return self.topics.watched[self.chosen.image.topic].losses.lost
+            return self._lost_before
+        return self._lost_before + self.topics.watched[self.chosen.image.topic].losses.lost
 
     def _search(self) -> None:
         """Look for inputs, until they are chosen; mend what the transport loses."""
         self._looks += 1
         if self.chosen is not None and self._is_gone(self.chosen.image.topic):
             self._node.get_logger().warning(f'{self.chosen.image.topic} is gone: looking again')
-            self.chosen = None
+            self._lost_before, self.chosen = self.lost, None
             self.topics.close()
         if self.chosen is None or self.chosen.kind == 'mono':
             self.topics.look()  # the other half of a pair may come later
@@ -153,8 +153,9 @@ class CameraInputs:
         infos = [camera.info_topic for camera in cameras if camera.info_topic]
         waiting = {t: p.newest for t, p in self.topics.watched.items() if p.newest is not None}
         self.topics.keep([*images, *infos])
-        self.matcher = LiveMatcher(self._config.sync_tolerance_s, paired=len(images) > 1)
-        self._infos, self._jumps = {topic: waiting[topic] for topic in infos}, 0
+        self.matcher = LiveMatcher(self._config.sync_tolerance_s, paired=len(images) > 1,
+                                   before=self.matcher)
+        self._infos = {topic: waiting[topic] for topic in infos}
         self._builder = FrameBuilder.of(chosen)
         self._node.get_logger().info(f'inputs: {describe(chosen)}')
         for topic in images:
