@@ -47,7 +47,7 @@ def test_a_broken_image_from_the_start_is_named(nodes, fault, text):
 def test_images_that_break_later_stop_the_output_and_are_named(nodes):
     up = nodes.start('lagr', 'up')
     nodes.start('odometry.py')
-    for fault, text in FAULTS:
+    for fault, text in FAULTS[:3]:
         nodes.forget()
         camera = nodes.start('camera.py', '--fault', fault)
         nodes.wait(lambda: any(known(grid) for grid in nodes.messages[COSTMAP]), 'a known map')
