@@ -37,9 +37,7 @@ def up(
         signal.signal(number, lambda *_: sys.exit(0))
     from perception.nodes.up import run_here, run_processes
 
-    code = run_processes(names, arguments) if processes else run_here(names, arguments)
-    if code:
-        raise typer.Exit(code)
+    (run_processes if processes else run_here)(names, arguments)
 
 
 def check_params(path: Path) -> None:

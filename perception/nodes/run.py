@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run nodes in this process until it is told to stop; each has its own thread of callbacks."""
 
-import os
 import sys
 import threading
 import traceback
@@ -26,7 +25,7 @@ SWITCH_S = 0.0005  # threads hand over Python's lock sooner: callbacks wait less
 def run(
     makers: list[Callable[[], PerceptionNode]], ros_args: list[str], *,
     exit_when_refused: bool = False,
-) -> int:
+) -> None:
     """
     Spin the nodes until SIGINT or SIGTERM.
 
@@ -38,11 +37,6 @@ def run(
         Arguments after ``--ros-args``.
     exit_when_refused : bool
         End where a node that starts by itself cannot configure, rather than stay and report.
-
-    Returns
-    -------
-    int
-        0, when told to stop.
 
     Raises
     ------
@@ -70,7 +64,6 @@ def run(
     _end(nodes, threads)
     if stop.reason:
         raise NodeError(stop.reason)
-    return 0
 
 
 def main(make: Callable[[], PerceptionNode]) -> None:
@@ -78,7 +71,7 @@ def main(make: Callable[[], PerceptionNode]) -> None:
     arguments = sys.argv[1:]
     under_up = arguments[:1] == ['--up']
     try:
-        sys.exit(run([make], arguments[under_up:], exit_when_refused=under_up))
+        run([make], arguments[under_up:], exit_when_refused=under_up)
     except PerceptionError as error:
         sys.stderr.write(f'error: {" ".join(str(error).split())}\n')
         sys.exit(1)
@@ -118,9 +111,3 @@ def _crash(trouble: Any, stop: Stop) -> None:
     traceback.print_exception(trouble.exc_type, trouble.exc_value, trouble.exc_traceback)
     sys.stderr.flush()
     stop(f'{trouble.exc_type.__name__} in {getattr(trouble.thread, "name", "a thread")}')
-
-
-def process_environment() -> dict[str, str]:
-    """Environment for child processes: the profile is set for them too."""
-    apply_profile()
-    return dict(os.environ)

@@ -107,7 +107,7 @@ class TraversabilityNode(PerceptionNode):
         self._worker = NewestWorker('frames', self._process)
         self.poses = Poses(self, self.config)
         self.inputs = CameraInputs(self, self.config.input, on_shot=self._take,
-                                    on_jump=self._jump)
+                                   on_jump=self._jump)
         self._announce_labels()
 
     def stop(self) -> None:
@@ -217,8 +217,8 @@ class TraversabilityNode(PerceptionNode):
         self.faults.clear('plane')
         plane = result.plane.plane
         self.tally.plane = {'source': result.plane.source, 'height_m': plane.height_m,
-                       'pitch_rad': plane.pitch_rad, 'roll_rad': plane.roll_rad,
-                       'inlier_share': result.plane.inlier_share}
+                            'pitch_rad': plane.pitch_rad, 'roll_rad': plane.roll_rad,
+                            'inlier_share': result.plane.inlier_share}
         header = encode.header(result.frame.stamp_ns, result.frame.camera.frame_id)
         self.send('ground_plane', encode.make(
             'geometry_msgs/PoseStamped', header=header, pose=encode.pose(plane_pose(plane))))

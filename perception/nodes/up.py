@@ -9,8 +9,9 @@ from time import monotonic
 
 from perception.errors import NodeError
 from perception.nodes.costmap_node import CostmapNode
+from perception.nodes.fastdds import apply_profile
 from perception.nodes.lifecycle import PerceptionNode
-from perception.nodes.run import process_environment, run
+from perception.nodes.run import run
 from perception.nodes.stop import Stop
 from perception.nodes.traversability_node import TraversabilityNode
 
@@ -22,26 +23,20 @@ CHILD = """import signal, sys
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda *_: sys.exit(0))
 from importlib import import_module
-from os import environ
-import_module('perception.nodes.' + environ['LAGR_NODE']).main()
+import_module('perception.nodes.' + sys.argv.pop(1)).main()
 """
 POLL_S = 0.1
 GRACE_S = 8.0
 
 
-def run_here(names: list[str], ros_arguments: list[str]) -> int:
-    """All nodes in this process; the exit code, or NodeError where one refused to start."""
-    return run([MAKERS[name] for name in names], ros_arguments, exit_when_refused=True)
+def run_here(names: list[str], ros_arguments: list[str]) -> None:
+    """All nodes in this process until told to stop; NodeError where one refused to start."""
+    run([MAKERS[name] for name in names], ros_arguments, exit_when_refused=True)
 
 
-def run_processes(names: list[str], ros_arguments: list[str]) -> int:
+def run_processes(names: list[str], ros_arguments: list[str]) -> None:
     """
     One process for each node; all end when one of them fails or a signal comes.
-
-    Returns
-    -------
-    int
-        0 when told to stop.
 
     Raises
     ------
@@ -49,9 +44,9 @@ def run_processes(names: list[str], ros_arguments: list[str]) -> int:
         A node ended by itself.
     """
     stop = Stop()
+    apply_profile()  # an environment variable, for the children too
     children = {
-        name: subprocess.Popen([sys.executable, '-c', CHILD, '--up', *ros_arguments],
-                               env=process_environment() | {'LAGR_NODE': name},
+        name: subprocess.Popen([sys.executable, '-c', CHILD, name, '--up', *ros_arguments],
                                start_new_session=True)
         for name in names
     }
@@ -64,7 +59,6 @@ def run_processes(names: list[str], ros_arguments: list[str]) -> int:
     if ended is not None:
         code = children[ended].returncode
         raise NodeError(f'{ended} ended with exit code {code}; its own log above says why')
-    return 0
 
 
 def _end(children: list['subprocess.Popen[bytes]']) -> None:

@@ -20,6 +20,14 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield found
 
 
+@pytest.fixture
+def nodes(watched: Any) -> Iterator[Any]:
+    """The module's watched graph for one test, whose programs end with it."""
+    watched.forget()
+    yield watched
+    watched.end_programs()
+
+
 @pytest.fixture(scope='session')
 def kitti(data_dir: Path) -> Path:
     """Recorded bag of KITTI sequence 06."""

@@ -28,7 +28,8 @@ class Odometry(Node):
         """One pose."""
         now = time.time_ns()
         pose = np.eye(4)
-        pose[0, 3] = self.options.speed * (now - self.start) * 1e-9
+        moved = 0 if self.fault == 'twist' else now - self.start
+        pose[0, 3] = self.options.speed * moved * 1e-9
         header = encode.header(now, self.options.frame)
         message = encode.odometry_message(header, 'base_link', pose, (self.options.speed, 0.0))
         if self.fault == 'nan':
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument('--frame', default='odom')
     parser.add_argument('--topic', default='/odom')
     parser.add_argument('--speed', type=float, default=1.0)
-    parser.add_argument('--fault', choices=('none', 'nan', 'quaternion'), default='none')
+    parser.add_argument('--fault', choices=('none', 'nan', 'quaternion', 'twist'), default='none')
     rclpy.init()
     rclpy.spin(Odometry(parser.parse_args()))
 

@@ -2,7 +2,6 @@
 """Broken messages from real publishers: one clear line, a diagnostic, and nothing guessed."""
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 from graph import Graph, known
@@ -23,13 +22,6 @@ def watched(graph: Graph) -> Graph:
     graph.watch(COSTMAP, 'nav_msgs/OccupancyGrid', keep=True)
     graph.watch('/traversability/points', 'sensor_msgs/PointCloud2')
     return graph
-
-
-@pytest.fixture
-def nodes(watched: Graph) -> Iterator[Graph]:
-    watched.forget()
-    yield watched
-    watched.end_programs()
 
 
 @pytest.mark.parametrize(('fault', 'text'), FAULTS)

@@ -2,7 +2,6 @@
 """How the nodes behave in a graph: lifecycle, parameters, signals, bags that begin again."""
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 from graph import Graph, known, stamps, values
@@ -25,13 +24,6 @@ NODES = ('/traversability_node', '/costmap_node')
 def watched(graph: Graph) -> Graph:
     graph.watch(COSTMAP, 'nav_msgs/OccupancyGrid', keep=True)
     return graph
-
-
-@pytest.fixture
-def nodes(watched: Graph) -> Iterator[Graph]:
-    watched.forget()
-    yield watched
-    watched.end_programs()
 
 
 def change(nodes: Graph, node: str, transition: int) -> bool:

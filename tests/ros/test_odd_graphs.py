@@ -2,7 +2,6 @@
 """What graphs do that no one plans: half pairs, stopped clocks, renamed frames, damaged bytes."""
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 from graph import Graph, cells, known, values
@@ -20,13 +19,6 @@ def watched(graph: Graph) -> Graph:
     graph.watch(COSTMAP, 'nav_msgs/OccupancyGrid', keep=True)
     graph.watch(POINTS, 'sensor_msgs/PointCloud2')
     return graph
-
-
-@pytest.fixture
-def nodes(watched: Graph) -> Iterator[Graph]:
-    watched.forget()
-    yield watched
-    watched.end_programs()
 
 
 def start_all(nodes: Graph, *camera: str):
@@ -104,6 +96,16 @@ def test_odometry_that_changes_its_frame_is_left_out(nodes):
     nodes.start('odometry.py', '--frame', 'map')
     nodes.wait_for_status('/costmap_node: transforms', 'odom -> base_link turned into map')
     assert not known(nodes.messages[COSTMAP][-1])
+
+
+def test_odometry_of_the_twist_alone_is_left_out(nodes):
+    nodes.start('lagr', 'up')
+    odometry = nodes.start('odometry.py', '--fault', 'twist')
+    nodes.start('camera.py')
+    nodes.wait(lambda: any(known(grid) for grid in nodes.messages[COSTMAP]), 'a known map')
+    odometry.signal(signal.SIGUSR1)
+    nodes.wait_for_status('/costmap_node: transforms', 'its position never changes', b'\x02')
+    nodes.wait_for_status(OUTPUT, 'the cost map is unknown')
 
 
 def test_deactivation_leaves_no_latched_map_behind(nodes):
