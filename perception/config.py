@@ -13,15 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from perception.errors import ConfigError
-
-
-class Section(BaseModel):
-    """A stage's settings: frozen, closed and strict (``100`` is no float, as in ROS)."""
-
-    model_config = ConfigDict(frozen=True, extra='forbid', strict=True)
+from perception.learning_config import NearToFarConfig
+from perception.section import Section
 
 
 class InputConfig(Section):
@@ -220,6 +216,7 @@ class Config(Section):
     contrast: ContrastConfig = ContrastConfig()
     network: NetworkConfig = NetworkConfig()
     supervisor: SupervisorConfig = SupervisorConfig()
+    near_to_far: NearToFarConfig = NearToFarConfig()
     map: MapConfig = MapConfig()
     cost: CostConfig = CostConfig()
     autostart: bool = Field(True, description='Nodes only: configure and activate at start')

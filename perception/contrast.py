@@ -15,6 +15,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from perception.errors import ImageError
 from perception.pyramid import (
@@ -165,6 +166,37 @@ def gather(outputs: list[Float], pyramid: Pyramid, receptive: Receptive) -> Floa
             part = output[:, :n_rows, first:first + band.columns]
             rows[pyramid.grid.slices[position]] = part.reshape(len(part), -1).T
     return rows
+
+
+def gather_some(
+    outputs: list[Float], pyramid: Pyramid, receptive: Receptive, index: NDArray[np.intp]
+) -> Float:
+    """The rows ``index`` (n,) of what ``gather`` gives, without moving the others: (n, F)."""
+    strip, place = _window_places(pyramid.bands, receptive)
+    strip, place = strip[index], place[index]
+    rows = np.empty((len(index), outputs[0].shape[0]), np.float32)
+    for number, output in enumerate(outputs):
+        here = np.flatnonzero(strip == number)
+        rows[here] = output.reshape(len(output), -1).take(place[here], 1).T
+    return rows
+
+
+@lru_cache(maxsize=8)
+def _window_places(
+    bands: tuple[Band, ...], receptive: Receptive
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Strip of every window, and its flat place in the strip's output, (N,) each."""
+    parts: list[tuple[int, NDArray[np.intp], NDArray[np.intp]]] = []
+    for number, strip in enumerate(pack_strips(bands, receptive)):
+        width = (strip.width - receptive.columns) // COLUMN_STRIDE + 1
+        for position, x in strip.places:
+            band = bands[position]
+            row, column = np.mgrid[0:-(-band.rows // receptive.row_stride), 0:band.columns]
+            place = (row * width + x // COLUMN_STRIDE + column).ravel()
+            parts.append((position, np.full(place.size, number), place))
+    parts.sort(key=lambda part: part[0])
+    return (np.concatenate([part[1] for part in parts]),
+            np.concatenate([part[2] for part in parts]))
 
 
 def _mips(yuv: Image, largest_scale: float) -> list[Image]:

@@ -42,5 +42,9 @@ class NetworkError(PerceptionError):
     """A network file is damaged, or does not keep the contract."""
 
 
+class StateError(PerceptionError):
+    """A saved state cannot be read, written, or belongs to another network."""
+
+
 class WorldError(PerceptionError):
     """The synthetic world cannot be built or rendered here."""

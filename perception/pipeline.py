@@ -2,13 +2,14 @@
 """
 One frame through the whole chain; reads like the diagram of the architecture.
 
-State lives in two named places, the plane tracker and the map; both can be saved, restored and
-reset.
+State lives in three named places: the plane tracker, the classifier that learns, and the map.
+Each can be saved, restored and reset.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -18,7 +19,10 @@ from perception.contrast import ContrastMode, band_strips, gather
 from perception.errors import GroundPlaneError
 from perception.ground_plane import fit_planes
 from perception.inference import Network, softmax
+from perception.learning_state import load_state
+from perception.lesson import Lesson, Sight
 from perception.mapping import Mapper
+from perception.near_to_far import NearToFar
 from perception.plane_tracker import PlaneTracker
 from perception.projection import observe, odom_from_camera
 from perception.pyramid import Pyramid, build_pyramid, scale_factor
@@ -34,7 +38,8 @@ class Result:
 
     Without a plane, everything after it is None: nothing is guessed. ``labels`` are the teacher's
     and exist only on a fresh plane. ``probabilities`` (N, 5) float32 in the order of
-    ``pyramid.windows``. ``stage_ms`` holds the wall time of each stage that ran.
+    ``pyramid.windows``. ``sight`` and ``lesson`` are what near-to-far learning took in and what
+    came of it, where it is on. ``stage_ms`` holds the wall time of each stage that ran.
     """
 
     frame: Frame
@@ -47,13 +52,21 @@ class Result:
     probabilities: Float | None = None
     costmap: Costmap | None = None
     observation: Observation | None = None
+    sight: Sight | None = None
+    lesson: Lesson | None = None
 
 
 class Traversability:
     """
     Frames in, labels out: the chain up to what ``traversability_node`` publishes.
 
-    ``teach`` False leaves the teacher's window labels out, where nobody learns from them.
+    ``teach`` False leaves the teacher's window labels out where nobody learns from them.
+    ``learner`` is None where ``near_to_far.enabled`` is off.
+
+    Raises
+    ------
+    StateError
+        ``near_to_far.state`` names no state of this network.
     """
 
     def __init__(self, config: Config, network: Network, *, teach: bool = True) -> None:
@@ -61,15 +74,23 @@ class Traversability:
         self.network = network
         self.teach = teach
         self.tracker = PlaneTracker(config.plane, config.mount)
+        self.learner = make_learner(config, network)
 
     def reset(self) -> None:
-        """Forget the plane, as after a jump backwards in time."""
+        """Forget plane and places, as after a jump backwards in time; what was learned stays."""
         self.tracker.reset()
+        if self.learner is not None:
+            self.learner.lose_track()
 
     def reconfigured(self, config: Config) -> 'Traversability':
-        """The same network with other settings; the plane is kept."""
-        other = Traversability(config, self.network, teach=self.teach)
+        """The same network with other settings; the plane and what was learned are kept."""
+        learned = config.near_to_far.model_copy(update={'state': ''})
+        other = Traversability(config.model_copy(update={'near_to_far': learned}), self.network,
+                               teach=self.teach)
+        other.config = config
         other.tracker.restore(self.tracker.save())
+        if self.learner is not None and other.learner is not None:
+            other.learner = self.learner.reconfigured(config.near_to_far)
         return other
 
     def process(self, frame: Frame) -> Result:
@@ -84,33 +105,63 @@ class Traversability:
             The frame contradicts its calibration.
         """
         config, clock = self.config, StageClock()
-        with clock('stereo'):
-            grid = depth_grid(frame, config.stereo)
-        with clock('plane'):
-            estimate = self.tracker.update(grid, frame)
+        grid, estimate = self._ground(frame, clock)
         if estimate is None:
-            if grid is None:
-                raise GroundPlaneError(
-                    'one camera alone shows no ground plane: give its mount on /tf_static or in '
-                    'mount.calibration, or set mount.height_m and mount.pitch_rad'
-                )
             return Result(frame, clock.ms, grid)
         with clock('preprocess'):
             pyramid = self.lay_pyramid(estimate)
             strips = band_strips(frame.image, pyramid, self.contrast, self.network.spec.receptive)
         with clock('network'):
-            outputs = self.network.features(strips)
-            probabilities = window_probabilities(outputs, pyramid, self.network)
+            maps = self.network.features(strips)
         with clock('supervisor'):
-            points = label_points(grid, fit_planes(grid, estimate.plane, config.plane),
-                                  config.supervisor) if grid else None
-            labels = supervise(points, grid, pyramid, config.supervisor) if (
-                self.teach and grid and points and estimate.fresh) else None
+            points, labels = self._teach(grid, estimate, pyramid)
+        sight = Sight(pyramid, maps, estimate, labels, points, grid,
+                      *_learning_poses(frame, estimate, config), frame.bumped)
+        with clock('learning'):
+            lesson = self.learner.learn(sight) if self.learner else None
+        with clock('network'):
+            probabilities = self.learner.classify(sight) if self.learner else (
+                window_probabilities(maps, pyramid, self.network))
         with clock('map'):
             depth = (points, grid) if points and grid else None
-            observation = observe(pyramid, probabilities, config.map, depth)
+            observation = observe(pyramid, probabilities, config.map, depth,
+                                  lesson.confidence if lesson else None)
         return Result(frame, clock.ms, grid, estimate, pyramid, points, labels, probabilities,
-                      observation=observation)
+                      observation=observation, sight=sight, lesson=lesson)
+
+    def _ground(
+        self, frame: Frame, clock: 'StageClock'
+    ) -> tuple[DepthGrid | None, PlaneEstimate | None]:
+        """Depth and ground plane; no plane is an error for a camera that cannot find one."""
+        with clock('stereo'):
+            grid = depth_grid(frame, self.config.stereo)
+        with clock('plane'):
+            estimate = self.tracker.update(grid, frame)
+        if estimate is None and grid is None:
+            raise GroundPlaneError(
+                'one camera alone shows no ground plane: give its mount on /tf_static or in '
+                'mount.calibration, or set mount.height_m and mount.pitch_rad'
+            )
+        return grid, estimate
+
+    def _teach(
+        self, grid: DepthGrid | None, estimate: PlaneEstimate, pyramid: Pyramid
+    ) -> tuple[PointLabels | None, WindowLabels | None]:
+        """Points told apart, and windows labelled where somebody learns from it."""
+        if grid is None:
+            return None, None
+        config = self.config
+        planes = fit_planes(grid, estimate.plane, config.plane)
+        points = label_points(grid, planes, config.supervisor)
+        if not (self.taught and estimate.fresh):
+            return points, None
+        return points, supervise(points, grid, pyramid, config.supervisor)
+
+    @property
+    def taught(self) -> bool:
+        """Somebody wants the teacher's labels of the windows."""
+        learns = self.learner is not None and not self.learner.config.frozen
+        return self.teach or learns
 
     @property
     def contrast(self) -> ContrastMode:
@@ -149,6 +200,32 @@ class Pipeline(Traversability):
             costmap = self.mapper.fuse(result.observation, pose, (base[0, 3], base[1, 3]),
                                        frame.stamp_ns)
         return replace(result, stage_ms=clock.ms, costmap=costmap)
+
+
+def make_learner(config: Config, network: Network) -> NearToFar | None:
+    """
+    The classifier that learns, with the state that the settings name; None where it is off.
+
+    Raises
+    ------
+    StateError
+        ``near_to_far.state`` names no state of this network.
+    """
+    if not config.near_to_far.enabled:
+        return None
+    learner = NearToFar(config.near_to_far, network.spec, config.supervisor.obstacle_m)
+    if config.near_to_far.state:
+        load_state(Path(config.near_to_far.state), learner)
+    return learner
+
+
+def _learning_poses(
+    frame: Frame, estimate: PlaneEstimate, config: Config
+) -> tuple[Float | None, Float | None]:
+    """Camera and robot in odom, (4, 4) each; None without odometry: then nothing is remembered."""
+    if frame.odom_from_base is None:
+        return None, None
+    return odom_from_camera(frame, estimate.plane, config.mount), frame.odom_from_base
 
 
 def window_probabilities(outputs: list[Float], pyramid: Pyramid, network: Network) -> Float:

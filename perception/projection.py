@@ -6,6 +6,7 @@ Source
     IROS08-MAP; algorithms.md A7 (projection on the single plane).
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from perception.camera import level_from_camera, levelled_base_from_camera, transform
 from perception.config import MapConfig, MountConfig
 from perception.errors import CalibrationError
+from perception.judge import range_index
 from perception.polar_geometry import Cells
 from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Band, Pyramid, window_grid
 from perception.supervisor import PointLabels
@@ -29,6 +31,7 @@ from perception.types import (
 )
 from perception.window_view import fuse_windows, view_evidence
 
+Confidence = Sequence[float] | None
 NOTHING = np.empty((3, 0), np.float32), np.empty((len(CLASSES), 0), np.float32)
 GROUND_STRIDE = 2  # every second ground point each way: they are plenty
 
@@ -67,7 +70,7 @@ def mount_on_plane(normal: Float, offset: float, mount: MountConfig) -> Float:
 
 def observe(
     pyramid: Pyramid, probabilities: Float, config: MapConfig,
-    depth: tuple[PointLabels, DepthGrid] | None = None,
+    depth: tuple[PointLabels, DepthGrid] | None = None, confidence: Confidence = None,
 ) -> Observation:
     """
     All that one frame says, in the camera's own frame: it needs neither pose nor mount.
@@ -78,7 +81,8 @@ def observe(
     level = levelled_base_from_camera(pyramid.plane)
     points, planes = _depth_points(*depth, config) if depth else NOTHING
     obstacles = _placed(points[:, planes[SUPER_OBSTACLE] > 0], level).T if depth else None
-    far = window_evidence(pyramid, probabilities, level, config, obstacles)
+    far = trusted(window_evidence(pyramid, probabilities, level, config, obstacles), level,
+                  confidence)
     camera = _placed(far.points_odom.T, np.linalg.inv(level))
     points = np.concatenate([points, camera.astype(np.float32)], 1)
     planes = np.concatenate([planes, far.histogram.T], 1)
@@ -87,6 +91,27 @@ def observe(
         seen = np.flatnonzero(weight)
         points, planes, weight = points.take(seen, 1), planes.take(seen, 1), weight.take(seen)
     return Observation(points.T, (planes / weight).T, weight)
+
+
+def trusted(evidence: Evidence, pose: Float, confidence: Confidence) -> Evidence:
+    """
+    Evidence of windows, weighed by how far the classifier is to be trusted at its range.
+
+    Parameters
+    ----------
+    pose : (4, 4) float64
+        odom_from_camera.
+    confidence : sequence of float, optional
+        In [0, 1] for each of ``judge.RANGES_M``; None trusts fully.
+
+    Source
+        IROS08-MAP (learning confidence x distance decay).
+    """
+    if confidence is None or min(confidence) >= 1:
+        return evidence
+    distance_m = np.hypot(*(evidence.points_odom[:, :2] - pose[:2, 3]).T)
+    weight = np.asarray(confidence, np.float32)[range_index(distance_m)]
+    return Evidence(evidence.points_odom, evidence.histogram * weight[:, None])
 
 
 def place(observation: Observation, odom_from_camera: Float) -> Evidence:
@@ -188,7 +213,7 @@ def _polar(points_odom: Float, pose: Float) -> tuple[Float, Float]:
 
 def frame_evidence(
     pyramid: Pyramid, probabilities: Float, pose: Float, config: MapConfig,
-    depth: tuple[PointLabels, DepthGrid] | None = None,
+    depth: tuple[PointLabels, DepthGrid] | None = None, confidence: Confidence = None,
 ) -> list[Evidence]:
     """
     All that one frame adds to the map.
@@ -201,6 +226,8 @@ def frame_evidence(
         odom_from_camera.
     depth : optional
         Labelled depth points; their obstacles hide what lies behind them.
+    confidence : optional
+        Of the windows, see ``trusted``.
 
     Returns
     -------
@@ -208,9 +235,10 @@ def frame_evidence(
         Depth points where there are any, then windows.
     """
     if depth is None:
-        return [window_evidence(pyramid, probabilities, pose, config)]
+        return [trusted(window_evidence(pyramid, probabilities, pose, config), pose, confidence)]
     near, obstacles = depth_evidence(*depth, pose, config)
-    return [near, window_evidence(pyramid, probabilities, pose, config, obstacles)]
+    far = window_evidence(pyramid, probabilities, pose, config, obstacles)
+    return [near, trusted(far, pose, confidence)]
 
 
 def row_extent(pyramid: Pyramid) -> Float:

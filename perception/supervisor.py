@@ -220,7 +220,7 @@ def supervise(
     WindowLabels
         Unlabelled beyond range, where few points are valid, and on occlusion edges.
     """
-    edge = _occlusion_edges(grid.disparity)
+    edge = occlusion_edges(grid.disparity)
     ground = points.ground & ~edge
     obstacle = points.obstacle & ~edge
     columns, rows = grid.uv
@@ -243,7 +243,7 @@ def _without_raised_ground(
     return WindowLabels(label, soft_targets(label, config.soft_target))
 
 
-def _occlusion_edges(disparity: Float) -> Mask:
+def occlusion_edges(disparity: Float) -> Mask:
     """
     Points at a step of the disparity, where the matcher's block bleeds the near side outwards.
 

@@ -48,6 +48,7 @@ class Frame:
     ``image`` is (H, W, 3) uint8 BGR, or (H, W) uint8 for a grey camera. Stereo has ``right``
     (H, W) uint8 and ``baseline_m``; RGB-D has ``depth`` (H, W) float32 [m], NaN = none, in the
     pixels of ``image``; a single camera has neither. Poses are (4, 4) float64 or None.
+    ``bumped``: the bumper was pressed since the frame before.
     """
 
     stamp_ns: int
@@ -58,6 +59,7 @@ class Frame:
     depth: Float | None = None
     odom_from_base: Float | None = None
     base_from_camera: Float | None = None
+    bumped: bool = False
 
 
 @dataclass(frozen=True)

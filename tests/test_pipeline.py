@@ -31,7 +31,7 @@ def shot():
 def test_a_frame_goes_all_the_way(network, shot):
     result = Pipeline(Config(), network).process(shot)
     assert list(result.stage_ms) == ['stereo', 'plane', 'preprocess', 'network', 'supervisor',
-                                     'map']
+                                     'learning', 'map']
     assert result.plane.fresh
     assert result.plane.plane.height_m == pytest.approx(GROUND.height_m, rel=0.03)
     assert result.probabilities.shape == (len(result.pyramid.windows.band), 5)

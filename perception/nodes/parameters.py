@@ -15,8 +15,9 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from perception.config import Config, Section, with_values
+from perception.config import Config, with_values
 from perception.errors import ConfigError
+from perception.section import Section
 
 READ_ONLY = ('input', 'mount', 'network', 'autostart')
 """Sections read when a node is made: topics, frames, the network. Everything else may change."""
