@@ -91,27 +91,30 @@ class Judge:
         """
         Candidate that serves in each range, (R,).
 
-        A range that misses one family borrows it from the range before it. Another than W0 needs
-        enough events of both families, and a gain above the margin and its own standard error.
+        Another than W0 needs enough events of both families, and a gain above the margin and its
+        own standard error. Beyond 30 m a family without labels is that of the range before, and
+        the gain must be larger.
+        Near weights need a larger gain from 12 m on, and never serve beyond 30 m.
         """
         count, error, square = self._borrowed()
         weight = np.maximum(count, 1e-9)[..., None]
         gain = error[..., :1] / weight - error / weight
         variance = np.maximum(square / weight - np.square(gain), 0) / weight
         proven = gain.mean(1) - np.sqrt(variance.sum(1)) / 2 - self.margin
-        proven[1:, NEAR] -= STRANGER * self.margin
+        proven[1, NEAR] -= STRANGER * self.margin
+        proven[2:, FAR] -= STRANGER * self.margin
+        proven[2:, NEAR] = -1
         proven[count.min(1) < self.min_events] = -1
         proven[:, W0] = 0
         return np.asarray(proven.argmax(1), np.intp)
 
     def _borrowed(self) -> tuple[Float, Float, Float]:
-        """Sums in which a family that a range misses is that of the range before."""
+        """Sums in which a family that the last range lacks is that of the range before."""
         count, error, square = self.weight.copy(), self.error.copy(), self.square.copy()
-        for k in range(1, len(count)):
-            lacks = count[k] < self.min_events
-            if not lacks.all():
-                for part in (count, error, square):
-                    part[k, lacks] = part[k - 1, lacks]
+        lacks = count[-1] < self.min_events
+        if not lacks.all():
+            for part in (count, error, square):
+                part[-1, lacks] = part[-2, lacks]
         return count, error, square
 
     def confidence(self, choice: NDArray[np.intp]) -> Float:

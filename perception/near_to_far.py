@@ -46,12 +46,14 @@ class NearToFar:
     """
     The classifier that learns; its state is the two heads, the judge and the memory.
 
-    ``default`` (5, F + 1): W0 with the bias last.
+    ``default`` (5, F + 1): W0 with the bias last; ``obstacle_m``: the supervisor's; ``seed`` of
+    the samples that are drawn.
     """
 
     config: NearToFarConfig
     spec: NetworkSpec
     obstacle_m: float = 0.25
+    seed: int = SEED
     default: Float = field(init=False)
     near: Head = field(init=False)
     far: Head = field(init=False)
@@ -72,7 +74,7 @@ class NearToFar:
         self.far = Head.fresh(self.default, config.samples)
         self.judge = Judge.fresh(config.margin, config.min_events)
         self.memory = Memory(config.views, config.jump_m)
-        self._rng = np.random.default_rng(SEED)
+        self._rng = np.random.default_rng(self.seed)
         self._last_base: Float | None = None
         self.taught = [False, False]
 

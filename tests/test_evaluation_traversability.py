@@ -130,8 +130,11 @@ def test_drive_gives_the_json_contract(drive_bag: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     scores = json.loads(target.read_text())
     assert scores['ranges_m'] == [[5, 12], [12, 30], [30, 60]]
-    assert set(scores['window_error']) == {'colour', 'stereo_only', 'w0'}
-    assert set(scores['cost_auc']) == {'colour', 'stereo_only', 'w0', 'oracle'}
+    modes = {'colour', 'stereo_only', 'w0', 'online', 'online_raw', 'propagation',
+             'propagation_raw', 'true_near_raw', 'ceiling'}
+    assert set(scores['window_error']) == modes
+    assert set(scores['cost_auc']) == modes | {'oracle'}
+    assert scores['window_error']['online'] == scores['window_error']['w0']  # nothing proved yet
     assert all(len(v) == 3 for kind in ('window_error', 'cost_auc') for v in scores[kind].values())
     assert scores['frames'] == 2
     assert scores['excluded_windows'] > 0

@@ -16,6 +16,7 @@ from perception.config import Config
 from perception.contrast import band_strips, gather
 from perception.evaluation.cells import cell_items
 from perception.evaluation.colour import colour_features
+from perception.evaluation.online import Answer
 from perception.evaluation.scores import (
     RANGES_M,
     Items,
@@ -85,18 +86,22 @@ class Tally:
 
     frames: list[FrameScores] = field(default_factory=list)
     without_plane: int = 0
+    served: dict[str, list[int]] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """JSON of ``lagr evaluate traversability``: see architecture.md, command line."""
         windows = self._pooled([frame.windows for frame in self.frames])
         cells = self._pooled([frame.cells for frame in self.frames])
         tilts = np.array([f.tilt_rad for f in self.frames if np.isfinite(f.tilt_rad)])
+        errors = {mode: errors_by_range(items) for mode, items in windows.items()}
         return {
             'ranges_m': [list(ends) for ends in RANGES_M],
-            'window_error': {mode: errors_by_range(items) for mode, items in windows.items()},
+            'window_error': {mode: e for mode, e in errors.items() if '@' not in mode},
+            'window_error_of_seeds': {mode: e for mode, e in errors.items() if '@' in mode},
             'cost_auc': {mode: aucs_by_range(items) for mode, items in cells.items()},
             'coverage': {
-                'windows': {mode: coverage_by_range(items) for mode, items in windows.items()},
+                'windows': {mode: coverage_by_range(items) for mode, items in windows.items()
+                            if '@' not in mode},
                 'cells': {mode: coverage_by_range(items) for mode, items in cells.items()},
             },
             'excluded_windows': sum(frame.excluded for frame in self.frames),
@@ -105,11 +110,13 @@ class Tally:
             'frames': len(self.frames) + self.without_plane,
             'frames_without_plane': self.without_plane,
             'ground_tilt_rad': _spread(tilts),
+            'frames_not_served_by_w0': self.served,
         }
 
     @staticmethod
     def _pooled(frames: list[dict[str, Items]]) -> dict[str, Items]:
-        modes = frames[0] if frames else {}
+        modes = [mode for mode in (frames[0] if frames else {})
+                 if all(mode in frame for frame in frames)]
         return {mode: pool([frame[mode] for frame in frames]) for mode in modes}
 
     def _supervisor(self) -> dict[str, float | None]:
@@ -129,7 +136,8 @@ class Tally:
 
 
 def score_frame(
-    pipeline: Pipeline, result: Result, truth: TruthFrame, baselines: Baselines
+    pipeline: Pipeline, result: Result, truth: TruthFrame, baselines: Baselines,
+    online: dict[str, Answer],
 ) -> FrameScores:
     """
     Score all modes on one processed frame.
@@ -140,31 +148,36 @@ def score_frame(
         Of ``pipeline.process`` on the frame, with a pyramid.
     truth : TruthFrame
         Rendered truth of the same frame; its pose places all evidence.
+    online : dict
+        What the modes that learn said before they learned from this frame.
 
     Returns
     -------
     FrameScores
         Windows of modes ``colour``, ``stereo_only``, ``w0`` (and ``w0_colour`` where ``joint``
-        is given); cells of the same and ``oracle``.
+        is given) and of ``online``; cells of the same and ``oracle``.
     """
     pyramid, config = result.pyramid, pipeline.config
     assert pyramid is not None
     assert result.probabilities is not None
     histogram = colour_features(result.frame.image, pyramid)
-    modes = {'colour': baselines.colour.probabilities(histogram), 'w0': result.probabilities}
+    modes = {'colour': Answer(baselines.colour.probabilities(histogram)),
+             'w0': Answer(result.probabilities)}
     if baselines.joint is not None:
         both = np.concatenate([network_features(pipeline, result.frame, pyramid), histogram], 1)
-        modes['w0_colour'] = baselines.joint.probabilities(both)
+        modes['w0_colour'] = Answer(baselines.joint.probabilities(both))
+    modes |= online
     window = window_truth(truth, pyramid)
     label = np.full(len(window.decided), UNLABELED, np.uint8)
     if result.labels is not None:
         label = result.labels.label
     scored = window.decided & pyramid.windows.valid
+    oracle = _oracle(truth, pyramid, config)
     reached = (window.range_m >= RANGES_M[0][0]) & (window.range_m < RANGES_M[-1][1])
     return FrameScores(
         {'stereo_only': _window_items(_label_score(label), window, scored)}
-        | {mode: _window_items(_family(p), window, scored) for mode, p in modes.items()},
-        _cell_modes(result, truth, modes, config),
+        | window_modes(modes, window, scored),
+        cell_modes(result, truth, modes | {'oracle': oracle}, config),
         int(np.count_nonzero(reached & pyramid.windows.valid & ~window.decided)),
         _count_labels(label, window),
         ground_tilt_rad(truth),
@@ -186,27 +199,53 @@ def truth_labels(truth: TruthFrame, pyramid: Pyramid, config: Config) -> WindowL
                              gates)
 
 
-def _cell_modes(
-    result: Result, truth: TruthFrame, modes: dict[str, Float], config: Config
-) -> dict[str, Items]:
-    """Cells of every mode: stereo evidence, and that of the windows where the mode has any."""
-    pyramid, pose = result.pyramid, truth.world_from_camera
-    assert pyramid is not None
+def _oracle(truth: TruthFrame, pyramid: Pyramid, config: Config) -> Answer:
+    """Truth as an answer."""
     label = truth_labels(truth, pyramid, config).label
     oracle = np.zeros((len(label), len(CLASSES)), np.float32)
     known = label != UNLABELED
     oracle[known, label[known]] = 1
+    return Answer(oracle)
+
+
+def window_modes(
+    modes: dict[str, Answer], window: WindowTruth, scored: Mask
+) -> dict[str, Items]:
+    """Windows of every mode against their truth; ``scored`` (N,) bool picks them."""
+    return {mode: _window_items(_family(answer.probabilities), window, scored)
+            for mode, answer in modes.items()}
+
+
+def scored_windows(
+    modes: dict[str, Answer], truth: TruthFrame, pyramid: Pyramid
+) -> dict[str, Items]:
+    """Windows of some modes where the truth is decided and the window lies in the image."""
+    window = window_truth(truth, pyramid)
+    return window_modes(modes, window, window.decided & pyramid.windows.valid)
+
+
+def cell_modes(
+    result: Result, truth: TruthFrame, modes: dict[str, Answer], config: Config
+) -> dict[str, Items]:
+    """
+    Cells of every mode: stereo evidence, and that of the windows where the mode has any.
+
+    With ``oracle`` among the modes, ``stereo_only`` comes too.
+    """
+    pyramid, pose = result.pyramid, truth.world_from_camera
+    assert pyramid is not None
 
     def items(evidence: list[Evidence]) -> Items:
         return cell_items(truth, evidence, config.map, config.cost)
 
     depth = (result.points, result.grid) if result.points and result.grid else None
     parts = {
-        mode: frame_evidence(pyramid, probabilities, pose, config.map, depth)
-        for mode, probabilities in (modes | {'oracle': oracle}).items()
+        mode: frame_evidence(pyramid, answer.probabilities, pose, config.map, depth,
+                             answer.confidence)
+        for mode, answer in modes.items()
     }
     # the windows' evidence comes last: without it stereo stands alone
-    stereo = {'stereo_only': items(parts['oracle'][:-1])}
+    stereo = {'stereo_only': items(parts['oracle'][:-1])} if 'oracle' in parts else {}
     return stereo | {mode: items(evidence) for mode, evidence in parts.items()}
 
 
