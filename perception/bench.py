@@ -24,6 +24,8 @@ from perception.contrast import band_strips
 from perception.errors import GroundPlaneError, ImageError
 from perception.ground_plane import fit_planes
 from perception.inference import load_network
+from perception.lesson import Sight
+from perception.near_to_far import NearToFar
 from perception.pipeline import Pipeline, window_probabilities
 from perception.projection import observe, odom_from_camera
 from perception.stereo import depth_grid, to_grey
@@ -41,9 +43,12 @@ Preset = Literal['bands7', 'bands24']
 PRESETS: tuple[Preset, ...] = ('bands7', 'bands24')
 NETWORKS = ('default', 'lagr2008')
 SHARED = ('rectify', 'stereo', 'plane')
-PER_SUBJECT = ('preprocess', 'network', 'supervisor', 'map', 'frame')
+PER_SUBJECT = ('preprocess', 'network', 'supervisor', 'learning', 'map', 'frame',
+               'frame_learning')
 IN_FRAME = ('stereo', 'plane', 'preprocess', 'network', 'map')
-RUNS_NETWORK = ('network', 'frame')
+RUNS_NETWORK = ('network', 'frame', 'frame_learning')
+ON_LINE = ('supervisor', 'learning')  # with rectification, what frame_learning adds to frame
+DRIVEN_BEFORE_M = 30.0  # so that old views are labelled in hindsight while the clock runs
 Samples = dict[str, list[float]]
 
 
@@ -61,8 +66,8 @@ class Subject:
         One frame, stage by stage; milliseconds of each.
 
         ``map`` is all that evidence costs: telling points apart, placing windows, fusing, the
-        grid. ``supervisor`` is what only learning needs, the labels of windows; ``frame`` is
-        without it.
+        grid. ``supervisor`` and ``learning`` are what only learning needs; ``frame`` is without
+        them.
         """
         pipeline, config = self.pipeline, self.pipeline.config
         ms: dict[str, float] = {}
@@ -86,15 +91,39 @@ class Subject:
             observation = observe(pyramid, probabilities, config.map, (points, grid))
             pipeline.mapper.fuse(observation, pose, (pose[0, 3], pose[1, 3]), frame.stamp_ns)
         with timed(ms, 'supervisor'):
-            supervise(points, grid, pyramid, config.supervisor)
+            labels = supervise(points, grid, pyramid, config.supervisor)
+        sight = Sight(pyramid, outputs, estimate, labels, points, grid, pose,
+                      frame.odom_from_base)
+        self._drive_on(sight)
+        with timed(ms, 'learning'):
+            self._learner.learn(sight)
         return ms
 
+    @property
+    def _learner(self) -> NearToFar:
+        assert self.pipeline.learner is not None
+        return self.pipeline.learner
+
+    def _drive_on(self, sight: Sight) -> None:
+        """Before the first frame, give the learner a stretch of road to remember."""
+        if self._learner.memory.views:
+            return
+        assert sight.odom_from_camera is not None
+        assert sight.odom_from_base is not None
+        for behind in np.arange(DRIVEN_BEFORE_M, 0, -STEP_M):
+            back = np.eye(4)
+            back[0, 3] = -behind
+            self._learner.learn(replace(sight, odom_from_camera=back @ sight.odom_from_camera,
+                                        odom_from_base=back @ sight.odom_from_base))
+
     def record(self, frame: Frame) -> None:
-        """Keep the times of one frame."""
+        """Keep the times of one frame; rectification, the same for all, comes in at the end."""
         ms = self.run(frame)
         for stage, value in ms.items():
             self.ms[stage].append(value)
-        self.ms['frame'].append(sum(ms[stage] for stage in IN_FRAME))
+        whole = sum(ms[stage] for stage in IN_FRAME)
+        self.ms['frame'].append(whole)
+        self.ms['frame_learning'].append(whole + sum(ms[stage] for stage in ON_LINE))
 
 
 @contextmanager
@@ -218,7 +247,9 @@ def _summary(shared: Samples, subjects: list[Subject]) -> dict[str, Any]:
     samples: list[tuple[str, Subject | None, list[float]]] = [('rectify', None, shared['rectify'])]
     for stage in ('stereo', 'plane'):  # the same for every subject
         samples.append((stage, None, [ms for subject in subjects for ms in subject.ms[stage]]))
+    rectify_ms = float(np.median(shared['rectify']))
     for subject in subjects:
+        subject.ms['frame_learning'] = [ms + rectify_ms for ms in subject.ms['frame_learning']]
         samples += [(stage, subject, subject.ms[stage]) for stage in PER_SUBJECT]
     rows = [_row(name, subject, values, yardstick) for name, subject, values in samples]
     return {'yardstick_ms': yardstick, 'rows': rows}
