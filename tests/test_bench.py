@@ -53,7 +53,7 @@ def test_a_ratio_is_the_median_over_the_yardstick(result: dict) -> None:
 
 def test_engine_and_precision_stand_where_a_network_runs(result: dict) -> None:
     for row in result['rows']:
-        runs = row['name'] in ('network', 'frame')
+        runs = row['name'] in ('network', 'frame', 'frame_learning')
         assert row['engine'] == ('onnxruntime' if runs else None)
         assert row['precision'] == ('f32' if runs else None)
 
@@ -64,8 +64,18 @@ def test_a_frame_is_the_sum_of_its_stages() -> None:
         subject.record(bench._moved(bench.read_pair(), index))
     parts = np.sum([subject.ms[name] for name in bench.IN_FRAME], axis=0)
     np.testing.assert_allclose(subject.ms['frame'], parts)
-    assert 'supervisor' not in bench.IN_FRAME
-    assert set(subject.ms) == {*bench.IN_FRAME, 'supervisor', 'frame'}
+    on_line = np.sum([subject.ms[name] for name in bench.ON_LINE], axis=0)
+    np.testing.assert_allclose(subject.ms['frame_learning'], parts + on_line)  # less rectifying
+    assert not set(bench.ON_LINE) & set(bench.IN_FRAME)
+    assert set(subject.ms) == {*bench.IN_FRAME, *bench.ON_LINE, 'frame', 'frame_learning'}
+
+
+def test_the_learner_has_a_road_behind_it_when_the_clock_runs() -> None:
+    subject = bench._subject('bands7', 'default')
+    subject.record(bench._moved(bench.read_pair(), 0))
+    memory = subject.pipeline.learner.memory
+    assert memory.travelled_m == pytest.approx(bench.DRIVEN_BEFORE_M)
+    assert any(view.done_m > 0 for view in memory.views)
 
 
 def test_the_shipped_pair_is_what_a_robot_sees() -> None:

@@ -12,6 +12,7 @@ import typer
 
 from perception.commands.bench import bench
 from perception.commands.demo import demo
+from perception.commands.drive import drive
 from perception.commands.evaluate import app as evaluate
 from perception.commands.export import export
 from perception.commands.play import play
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(replay)
 app.command()(world)
+app.command()(drive)
 app.command()(bench)
 app.command()(export)
 app.command()(up)

@@ -57,11 +57,28 @@ class Content:
 def build_content(spec: WorldSpec) -> Content:
     """Make terrain and things of one world; needs no graphics."""
     look, terrain = look_of(spec), make_terrain(spec)
+    objects = scatter_objects(spec, terrain, look.season)
+    return furnish(spec, terrain, objects, fence_posts(spec, terrain))
+
+
+def furnish(
+    spec: WorldSpec, terrain: Terrain, objects: dict[str, Instances], fences: list[Float]
+) -> Content:
+    """
+    Make a world of a terrain, the given things on it, and far trees around.
+
+    Parameters
+    ----------
+    objects : dict
+        Copies of each kind of ``layout.SCALES``.
+    fences : list of (N, 2) float
+        Posts of each fence, in order, in the world [m].
+    """
+    look = look_of(spec)
     rng = np.random.default_rng([spec.seed, 5])
     kinds = kinds_of_parts(rng)
-    instances = scatter_objects(spec, terrain, look.season)
+    instances = dict(objects)
     instances['far_tree'] = _far_trees(rng, terrain)
-    fences = fence_posts(spec, terrain)
     instances['post'] = _standing(np.concatenate([np.empty((0, 2)), *fences]), terrain)
     things, next_id = [], 1
     for kind, copies in instances.items():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands where: instances of each kind, scattered over a terrain."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,15 @@ class Instances:
         """Count the copies."""
         return len(self.position)
 
+    def only(self, keep: Mask) -> 'Instances':
+        """The copies where ``keep`` (N,) holds."""
+        return Instances(*(getattr(self, field.name)[keep] for field in fields(self)))
+
+    def joined(self, other: 'Instances') -> 'Instances':
+        """These copies, then the others."""
+        return Instances(*(np.concatenate([getattr(self, field.name), getattr(other, field.name)])
+                           for field in fields(self)))
+
 
 def scatter_objects(
     spec: WorldSpec, terrain: Terrain, season: Season
@@ -75,7 +84,8 @@ def scatter_objects(
         wanted = int(count * richness.get(kind, 1.0))
         density = short if kind == 'tuft' else np.ones_like(short)
         points = np.vstack([_scatter(rng, terrain, density, wanted), crowd[kind]])
-        objects[kind] = _instances(rng, terrain, kind, points[_is_clear(terrain, points, kind)])
+        clear = points[_is_clear(terrain, points, kind)]
+        objects[kind] = place_instances(rng, terrain, kind, clear)
     return objects
 
 
@@ -150,9 +160,10 @@ def _is_clear(terrain: Terrain, points: Float, kind: str) -> Mask:
     return clear
 
 
-def _instances(
+def place_instances(
     rng: np.random.Generator, terrain: Terrain, kind: str, points: Float
 ) -> Instances:
+    """Copies of one kind at points (N, 2) of the world [m], with random size, turn and tint."""
     count = len(points)
     scale = rng.uniform(*SCALES[kind], count)
     if kind == 'rock':  # a few boulders
