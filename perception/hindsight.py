@@ -138,16 +138,18 @@ class Memory:
         with np.errstate(invalid='ignore'):
             open_ = pyramid.windows.valid & (pyramid.windows.distance <= FAR_TO_M)
         open_ &= range_m > NEAREST_M
-        small = [part.astype(np.float16) for part in maps]
+        with np.errstate(over='ignore'):  # what float16 cannot hold is not learned from
+            small = [part.astype(np.float16) for part in maps]
         self.views.append(
             View(pyramid, small, range_m, odom_from_camera, self.travelled_m, open_))
         while len(self.views) > self.capacity:
             self.views.popleft()
 
     def note(self, places: Places) -> None:
-        """Add places; those older than every view are dropped."""
+        """Add places; those older than every view that still looks back are dropped."""
         self.places.append(places)
-        oldest = self.views[0].travelled_m if self.views else self.travelled_m
+        oldest = next((view.travelled_m for view in self.views if view.done_m < FAR_TO_M),
+                      self.travelled_m)
         while self.places and self.places[0].travelled_m < oldest:
             self.places.popleft()
 

@@ -43,7 +43,7 @@ class NearToFarConfig(Section):
         0.03, ge=0.0, le=0.5, description='Gain in balanced error that makes weights serve'
     )
     min_events: float = Field(
-        3.0, ge=1.0, le=100.0, description='Frames with labels of each family before judging'
+        3.0, ge=1.0, le=30.0, description='Frames with labels of each family before judging'
     )
     views: int = Field(40, ge=1, le=500, description='Frames kept with their features')
     jump_m: float = Field(

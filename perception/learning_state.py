@@ -2,7 +2,10 @@
 """What near-to-far learning knows, saved to a file and brought back."""
 
 import os
+import tokenize
 import zipfile
+import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,10 @@ from perception.online_softmax import FAMILIES, Head, Ring
 from perception.types import Float
 
 VERSION = 1
+
+# Everything that NumPy and zipfile raise on a file that is no whole archive of arrays.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError,
+              zipfile.BadZipFile, zlib.error, tokenize.TokenError)
 
 
 def save_state(path: Path, learner: NearToFar) -> None:
@@ -36,8 +43,9 @@ def save_state(path: Path, learner: NearToFar) -> None:
         arrays[f'{name}_steps'] = np.array(head.steps)
         for k in FAMILIES:
             ring = head.rings[k]
-            arrays[f'{name}_features_{k}'] = ring.features[:ring.count].astype(np.float16)
-            arrays[f'{name}_target_{k}'] = ring.target[:ring.count]
+            oldest_first = np.arange(ring.next_ - ring.count, ring.next_)
+            arrays[f'{name}_features_{k}'] = ring.features[oldest_first].astype(np.float16)
+            arrays[f'{name}_target_{k}'] = ring.target[oldest_first]
     part = path.with_name(path.name + '.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +53,8 @@ def save_state(path: Path, learner: NearToFar) -> None:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         os.replace(part, path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise StateError(f'{path}: cannot be written ({error}); name a writable file') from None
 
 
@@ -59,14 +69,14 @@ def load_state(path: Path, learner: NearToFar) -> None:
     """
     remedy = 'give a file that a replay or the save service wrote, or no near_to_far.state'
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open('rb') as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         _check(path, arrays, learner)
         heads = {name: _head(name, arrays, learner) for name in _heads(learner)}
         sums = {name: _fitting(arrays[f'judge_{name}'], getattr(learner.judge, name))
                 for name in ('weight', 'error', 'square')}
-        taught = [bool(part) for part in arrays['taught'].tolist()]
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        taught = [bool(k) for k in _fitting(arrays['taught'], np.array(learner.taught))]
+    except UNREADABLE as error:
         raise StateError(f'{path}: no saved state ({error}); {remedy}') from None
     learner.near, learner.far, learner.taught = heads['near'], heads['far'], taught
     for name, value in sums.items():
@@ -89,7 +99,7 @@ def _check(path: Path, arrays: dict[str, Float], learner: NearToFar) -> None:
 
 def _head(name: str, arrays: dict[str, Float], learner: NearToFar) -> Head:
     head = Head.fresh(learner.default, learner.config.samples)
-    head.table = _fitting(arrays[f'{name}_table'], learner.default).astype(np.float32)
+    head.table = _fitting(arrays[f'{name}_table'], learner.default)
     head.steps = int(arrays[f'{name}_steps'])
     for k in FAMILIES:
         _fill(head.rings[k], arrays[f'{name}_features_{k}'], arrays[f'{name}_target_{k}'])
@@ -97,7 +107,8 @@ def _head(name: str, arrays: dict[str, Float], learner: NearToFar) -> Head:
 
 
 def _fill(ring: Ring, features: Float, target: Float) -> None:
-    if features.shape[1:] != ring.features.shape[1:] or len(features) != len(target):
+    sizes = (*ring.features.shape[1:], *ring.target.shape[1:])
+    if (*features.shape[1:], *target.shape[1:]) != sizes or len(features) != len(target):
         raise ValueError(f'samples of shape {features.shape} and {target.shape}')
     ring.add(_finite(features.astype(np.float32)), _finite(target))
 
@@ -105,7 +116,7 @@ def _fill(ring: Ring, features: Float, target: Float) -> None:
 def _fitting(stored: Float, like: Float) -> Float:
     if stored.shape != like.shape:
         raise ValueError(f'an array of shape {stored.shape} in place of {like.shape}')
-    return _finite(stored)
+    return _finite(stored).astype(like.dtype, casting='same_kind')
 
 
 def _finite(stored: Float) -> Float:

@@ -38,6 +38,7 @@ from perception.types import FOOTLINE, Float
 NEAR_M = 11.99  # what the teacher labels is near, whatever the depth at its centre
 MAX_NEW = 150  # new samples of a family and frame
 REHEARSED, REHEARSAL = 0.9, 20  # W0's answers kept for a family nobody teaches: how sure, how many
+LARGEST = 6e4  # features that float16 holds, as kept views and saved states need
 SEED = 8
 
 
@@ -76,6 +77,8 @@ class NearToFar:
         self.memory = Memory(config.views, config.jump_m)
         self._rng = np.random.default_rng(self.seed)
         self._last_base: Float | None = None
+        self._was_bumped = False
+        self.rejected = 0
         self.taught = [False, False]
 
     def lose_track(self) -> None:
@@ -113,7 +116,8 @@ class NearToFar:
             self._store(some(part, part.proof & (part.range_m < RANGES_M[1])), [self.near])
             if self.config.propagation:
                 self._store(part, [self.far])
-        self._train()
+        if any(len(part.standing) for part in parts):
+            self._train()
         return self._lesson(parts, len(near), before)
 
     def classify(self, sight: Sight) -> Float:
@@ -183,7 +187,8 @@ class NearToFar:
         """Remember what stereo sees nearby, and what the robot drives over or bumps into."""
         config, base = self.config, sight.odom_from_base
         assert base is not None
-        bumped = sight.bumped and config.teach_bumper
+        bumped = sight.bumped and config.teach_bumper and not self._was_bumped
+        self._was_bumped = sight.bumped
         if not (self.memory.note_due or bumped):
             return
         parts = []
@@ -221,8 +226,8 @@ class NearToFar:
         return np.concatenate(parts)
 
     def _sound(self, samples: Samples) -> Samples:
-        """Without samples whose features are not finite; these are counted."""
-        sound = np.asarray(np.isfinite(samples.x).all(1))
+        """Without samples whose features are not finite, or too large to be; these are counted."""
+        sound = np.asarray((np.abs(samples.x) <= LARGEST).all(1))
         self.rejected += int(np.count_nonzero(~sound))
         return some(samples, sound)
 

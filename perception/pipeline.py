@@ -91,6 +91,7 @@ class Traversability:
         other.tracker.restore(self.tracker.save())
         if self.learner is not None and other.learner is not None:
             other.learner = self.learner.reconfigured(config.near_to_far)
+            other.learner.obstacle_m = config.supervisor.obstacle_m
         return other
 
     def process(self, frame: Frame) -> Result:
@@ -222,8 +223,9 @@ def make_learner(config: Config, network: Network) -> NearToFar | None:
 def _learning_poses(
     frame: Frame, estimate: PlaneEstimate, config: Config
 ) -> tuple[Float | None, Float | None]:
-    """Camera and robot in odom, (4, 4) each; None without odometry: then nothing is remembered."""
-    if frame.odom_from_base is None:
+    """Camera and robot in odom, (4, 4); None without odometry or mount: nothing is remembered."""
+    lacks_mount = frame.base_from_camera is None and config.mount.source == 'tf'
+    if frame.odom_from_base is None or lacks_mount:
         return None, None
     return odom_from_camera(frame, estimate.plane, config.mount), frame.odom_from_base
 

@@ -253,7 +253,7 @@ def _feet_counts(obstacle: Mask, pyramid: Pyramid) -> Float:
 def _with_felt(
     label: NDArray[np.uint8], masks: dict[int, Mask], pyramid: Pyramid
 ) -> tuple[NDArray[np.uint8], Mask]:
-    """Where the robot was, its own touch decides: bumped before driven before seen."""
+    """A bump outdoes what was seen; driving makes ground of what was not known, or ground."""
     felt = np.zeros(len(label), bool)
     if not (masks[DRIVEN].any() or masks[BUMPED].any()):
         return label, felt

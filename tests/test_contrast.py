@@ -12,12 +12,14 @@ from perception.contrast import (
     band_strips,
     bgr_to_yuv,
     gather,
+    gather_some,
     normalize_divisive_mean,
     normalize_lcn,
     pack_strips,
 )
 from perception.errors import ImageError
 from perception.horizon import apply_affine
+from perception.inference import network_path, read_manifest
 from perception.pyramid import build_pyramid
 
 NORMALIZERS = {'divisive_mean_16': normalize_divisive_mean, 'lcn': normalize_lcn}
@@ -157,6 +159,28 @@ def test_gather_puts_each_output_at_its_window():
              for position, x in strip.places}
     starts = np.array([first[b] for b in pyramid.windows.band])
     np.testing.assert_array_equal(table[:, 1] - starts, pyramid.windows.column)
+
+
+@pytest.mark.parametrize('preset', ['bands7', 'bands24'])
+@pytest.mark.parametrize('name', ['default', 'lagr2008'])
+def test_gathering_some_is_gathering_all_and_taking_some(name, preset):
+    receptive = read_manifest(network_path(name)).receptive
+    pyramid = build_pyramid(plane(), preset, g=1.1, row_stride=receptive.row_stride)
+    rng, outputs = np.random.default_rng(0), []
+    for strip in pack_strips(pyramid.bands, receptive):
+        shape = ((strip.height - receptive.rows) // receptive.row_stride + 1,
+                 (strip.width - receptive.columns) // 4 + 1)
+        outputs.append(rng.normal(size=(3, *shape)).astype(np.float32))
+    table = gather(outputs, pyramid, receptive)
+    count = len(pyramid.windows.band)
+    for index in (np.arange(count), rng.permutation(count)[:200], np.array([count - 1, 0, 7, 7]),
+                  np.empty(0, np.intp)):
+        some = gather_some(outputs, pyramid, receptive, index)
+        np.testing.assert_array_equal(some, table[index])
+        assert some.dtype == np.float32
+    half = [output.astype(np.float16) for output in outputs]  # as kept views hold them
+    some = gather_some(half, pyramid, receptive, np.arange(5, count, 11))
+    np.testing.assert_array_equal(some, gather(half, pyramid, receptive)[5::11])
 
 
 def test_chroma_is_centred_and_scaled():

@@ -16,11 +16,12 @@ from perception.projection import (
     odom_from_camera,
     place,
     row_extent,
+    trusted,
     window_evidence,
 )
 from perception.pyramid import build_pyramid
 from perception.supervisor import label_points
-from perception.types import FOOTLINE, SUPER_GROUND, SUPER_OBSTACLE, Frame, Observation
+from perception.types import FOOTLINE, SUPER_GROUND, SUPER_OBSTACLE, Evidence, Frame, Observation
 
 GROUND = plane(roll=0.03)
 CONFIG = MapConfig()
@@ -221,3 +222,63 @@ def test_mount_on_a_plane_puts_it_at_zero_and_turns_about_the_vertical(height_m,
     rows = ground.row(np.array([40.0, 480.0]), 3.0)  # where the plane has 3 px of disparity
     points = ground_points(np.stack([[40.0, 480.0], rows], -1), ground)
     np.testing.assert_allclose(transform(mount, points)[:, 2], 0, atol=1e-8)
+
+
+def test_trust_by_hand():
+    """From (10, 20): 5, 12, 29.2, 30 and 100 m away, as seen from above."""
+    points = np.array([[13.0, 24, 9], [10, 32, 0], [10, 49.2, 0], [40, 20, -7], [90, 80, 0]])
+    pose = pose_at(10, 20, 0.7)
+    pose[2, 3] = 1.2
+    histogram = np.array([[4.0, 0, 0, 0, 2]] * 5, np.float32)
+    evidence = trusted(Evidence(points, histogram), pose, (0.5, 0.25, 0.0))
+    np.testing.assert_array_equal(evidence.histogram[:, 0], [2, 1, 1, 0, 0])
+    np.testing.assert_array_equal(evidence.histogram[:, 4], [1, 0.5, 0.5, 0, 0])
+    assert evidence.histogram.dtype == np.float32
+    assert evidence.points_odom is points
+    assert (histogram[:, 0] == 4).all()  # what came in stays
+
+
+@pytest.mark.parametrize('confidence', [None, (1.0, 1.0, 1.0), [1.0] * 3])
+def test_full_trust_changes_nothing(confidence):
+    evidence = Evidence(np.ones((3, 3)), np.ones((3, 5), np.float32))
+    assert trusted(evidence, np.eye(4), confidence) is evidence
+    plain, full = observe(PYRAMID, MIXED, CONFIG, WALLED), observe(PYRAMID, MIXED, CONFIG, WALLED,
+                                                                   confidence)
+    for name in ('points_optical', 'histogram', 'weight'):
+        np.testing.assert_array_equal(getattr(full, name), getattr(plain, name))
+
+
+def test_doubted_windows_weigh_less_and_say_the_same():
+    """Depth points are no answer of the classifier: they keep their weight."""
+    confidence = (1.0, 0.5, 0.25)
+    plain, seen = (observe(PYRAMID, MIXED, CONFIG, WALLED, c) for c in (None, confidence))
+    np.testing.assert_array_equal(seen.points_optical, plain.points_optical)
+    np.testing.assert_allclose(seen.histogram, plain.histogram, atol=1e-6)
+    level = transform(levelled_base_from_camera(GROUND), seen.points_optical)
+    distance = np.hypot(*level[:, :2].T)
+    windows = np.arange(len(distance)) >= len(observe(PYRAMID, 0 * MIXED, CONFIG, WALLED).weight)
+    sure = np.abs(distance - 12) > 1e-3
+    sure &= np.abs(distance - 30) > 1e-3
+    part = np.where(windows & (distance > 30), 0.25, np.where(windows & (distance > 12), 0.5, 1))
+    np.testing.assert_allclose(seen.weight[sure], (plain.weight * part)[sure], rtol=1e-5)
+    assert {0.25, 0.5, 1.0} == set(part[windows].tolist())
+
+
+def test_windows_that_nobody_trusts_are_not_observed():
+    near = observe(PYRAMID, MIXED, CONFIG, None, (1.0, 0.0, 0.0))
+    level = transform(levelled_base_from_camera(GROUND), near.points_optical)
+    assert np.hypot(*level[:, :2].T).max() < 12
+    assert len(near.weight) > 10
+    nothing = observe(PYRAMID, MIXED, CONFIG, None, (0.0, 0.0, 0.0))
+    assert len(nothing.weight) == 0
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(yaw=st.floats(-np.pi, np.pi), x=st.floats(-1e3, 1e3), trust=st.floats(0.1, 0.9))
+def test_doubted_then_placed_is_placed_then_doubted(yaw, x, trust):
+    pose = pose_at(x, -x / 2, yaw) @ levelled_base_from_camera(GROUND)
+    confidence = (trust, trust, trust)  # on the edge of a range a window may fall to either side
+    parts = frame_evidence(PYRAMID, MIXED, pose, CONFIG, WALLED, confidence)
+    histogram = np.concatenate([part.histogram for part in parts])
+    placed = place(observe(PYRAMID, MIXED, CONFIG, WALLED, confidence), pose)
+    np.testing.assert_allclose(placed.histogram, histogram[histogram.sum(1) > 0], rtol=5e-7)
