@@ -15,8 +15,8 @@ MIN_OFF_COURSES, MAX_TIME_RATIO, MAX_LENGTH_RATIO = 8, 0.65, 1.3
 
 HEADER = f"""# Navigation in the synthetic world
 
-Made by `{COMMAND}`; all runs, with their tracks, in
-[results/navigation.json](results/navigation.json). One run: `lagr drive --course 1 --seed 1
+Network `{{network}}`. Made by `{COMMAND}{{option}}`; all runs, with their tracks, in
+[results/{{page}}.json](results/{{page}}.json). One run: `lagr drive --course 1 --seed 1
 --long-range w0 --json FILE --film FILE.png --plot FILE.png`.
 
 * A rover (collision radius 0.35 m, 1.5 m/s, 1.2 rad/s) drives to a goal 56-80 m away, closed loop:
@@ -42,10 +42,13 @@ FIELD_TEST = """LAGR's field test (IROS 2008, Sandy Hook), long range off -> on:
 interventions 3 -> 0; 196.1 s -> 142.2 s, interventions 1 -> 0."""
 
 
-def report(runs: list[Run], folder: Path, pictured: Pictured) -> str:
+def report(runs: list[Run], folder: Path, pictured: Pictured, network: str) -> str:
     """Whole page as Markdown."""
-    header = HEADER.format(limit=runs[0]['limit_s'], stereo=runs[0]['stereo_range_m'],
-                           unknown=f'{UNKNOWN_PRICE / FREE_PRICE:g}')
+    name = 'navigation' if network == 'default' else f'navigation_{network}'
+    option = '' if network == 'default' else f' --network {network}'
+    header = HEADER.format(
+        network=network, page=name, option=option, limit=runs[0]['limit_s'],
+        stereo=runs[0]['stereo_range_m'], unknown=f'{UNKNOWN_PRICE / FREE_PRICE:g}')
     parts = [header, '## Aims', aims_table(runs), FIELD_TEST, '## All courses', totals_table(runs),
              '## Each course, median over seeds', course_table(runs), '## Each run',
              run_table(runs), pictures(runs, folder, pictured)]
