@@ -39,12 +39,15 @@ def _node(name: str, node: type[PerceptionNode]) -> str:
                  for t in node.published]
     published.append('| `/diagnostics` | diagnostic_msgs/DiagnosticArray | reliable, 10 | '
                      f'{node.reports} |')
+    services = [f'| `{s.name}` | {s.kind} | {s.meaning} |' for s in node.offered]
+    if services:
+        services = ['\n**Services**\n', '| service | type | what |', '|---|---|---|', *services]
     sections = ', '.join(f'[{section}](#{section})' for section in node.sections)
     return '\n'.join([
         f'\n## {name}\n', meaning,
         '\n**Subscribed**\n', '| topic | type | what |', '|---|---|---|', *subscribed,
         '\n**Published**\n', '| topic | type | QoS | what |', '|---|---|---|---|',
-        *published, f'\n**Parameters**: `autostart`, and the sections {sections}.', ''])
+        *published, *services, f'\n**Parameters**: `autostart`, and the sections {sections}.', ''])
 
 
 def _when(condition: str) -> str:

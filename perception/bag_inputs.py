@@ -2,11 +2,13 @@
 """
 Choose the inputs among the cameras of a bag: stereo before RGB-D before one camera.
 
+A lidar takes the place of stereo and depth where it is named, and is never found by itself.
+
 The rule among several pairs: named topics, then colour, then both cameras under the same
 namespace, then left and right of one name, then the longest common name, then by name.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Literal
 
@@ -25,12 +27,22 @@ from perception.bag_topics import (
 )
 from perception.config import InputConfig
 from perception.errors import BagError, CalibrationError
+from perception.lidar import points_from_message
 from perception.types import Camera
 
-Kind = Literal['stereo', 'rgbd', 'mono']
+Kind = Literal['stereo', 'rgbd', 'lidar', 'mono']
 
 _BASELINE_M = (0.005, 10.0)  # outside: millimetres taken for metres, or the reverse
 _NAME_IT = 'or name input.image_topic for one camera alone'
+CLOUD_TYPE = 'sensor_msgs/PointCloud2'
+
+
+@dataclass(frozen=True)
+class LidarTopic:
+    """A point cloud topic and the frame of its first message."""
+
+    topic: str
+    frame_id: str
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,27 @@ class Inputs:
     depth: CameraTopic | None = None
     baseline_m: float | None = None
     notes: tuple[str, ...] = ()
+    lidar: LidarTopic | None = None
+
+    @property
+    def cameras(self) -> list[CameraTopic]:
+        """All image topics."""
+        return [c for c in (self.image, self.right, self.depth) if c]
+
+    @property
+    def partner(self) -> CameraTopic | LidarTopic | None:
+        """What each image is matched with."""
+        return self.right or self.depth or self.lidar
+
+    @property
+    def matched(self) -> list[str]:
+        """Topics that make a frame: the image's, and its partner's."""
+        return [self.image.topic, *([self.partner.topic] if self.partner else [])]
+
+    @property
+    def tolerance(self) -> str:
+        """The parameter that says how far the stamps of the two may differ."""
+        return 'lidar_tolerance_s' if self.lidar else 'sync_tolerance_s'
 
 
 def choose_inputs(bag: Topics, tree: StaticTree, config: InputConfig) -> Inputs:
@@ -54,12 +87,17 @@ def choose_inputs(bag: Topics, tree: StaticTree, config: InputConfig) -> Inputs:
     BagError, ImageError, CalibrationError
         Nothing fits, a named topic is missing, or a pair is incomplete.
     """
+    if config.lidar_topic and config.depth_topic:
+        raise BagError(f'input.lidar_topic = {config.lidar_topic} and input.depth_topic = '
+                       f'{config.depth_topic}: one takes the place of the other; leave one empty')
     found = scan(bag)
     if found.failed and not found.cameras:  # what is wrong with a camera, before a missing one
         raise min(found.failed.values(), key=lambda error: isinstance(error, BagError))
     for key in ('image_topic', 'right_image_topic', 'depth_topic'):
         _check_named(bag, found, key, getattr(config, key))
     lefts = _named(found.cameras, config.image_topic)
+    if config.lidar_topic:
+        return _with_lidar(bag, lefts, found, config)
     if config.depth_topic:
         return _require_rgbd(bag, lefts, _named(found.depths, config.depth_topic))
     rights = _named(found.cameras, config.right_image_topic)
@@ -217,6 +255,25 @@ def _require_rgbd(
         f'{bag.path}: no image for {depth.topic} ({depth.width} x {depth.height}); '
         f'found: {held}; record depth registered to the image'
     )
+
+
+def _with_lidar(
+    bag: Topics, cameras: list[CameraTopic], found: Scan, config: InputConfig
+) -> Inputs:
+    """The named lidar beside one camera; stereo and depth are left alone."""
+    clouds = bag.of_type(CLOUD_TYPE)
+    first = bag.first(config.lidar_topic) if config.lidar_topic in clouds else None
+    if first is None:
+        kind = bag.topics.get(config.lidar_topic, '').replace('/msg/', '/')
+        what = f'is a {kind}, not a {CLOUD_TYPE}' if kind not in ('', CLOUD_TYPE) else (
+            'no such point cloud topic')
+        raise BagError(f'{bag.path}: input.lidar_topic = {config.lidar_topic}: {what}; it has: '
+                       f'{", ".join(clouds) or "none"}')
+    points_from_message(first[1], config.lidar_topic)
+    known = replace(found, depths=[]) if cameras else found
+    image = _one_camera(bag, [c for c in cameras if c.tx >= 0] or cameras, known)
+    lidar = LidarTopic(config.lidar_topic, first[1].header.frame_id.lstrip('/'))
+    return Inputs('lidar', image.image, notes=image.notes, lidar=lidar)
 
 
 def _refuse_failed_side(found: Scan) -> None:

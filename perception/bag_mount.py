@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from perception.bag_file import BagFile
+from perception.bag_inputs import Inputs
 from perception.bag_poses import PoseTrack, StaticTree, odometry_track, tf_track
 from perception.bag_topics import CameraTopic
 from perception.config import Config, InputConfig, MountConfig
-from perception.errors import BagError
+from perception.errors import BagError, CalibrationError
 from perception.mounts import calibrated_mount, is_optical, load_mounts
 from perception.types import Float
 
@@ -140,6 +141,30 @@ def choose_mount(
         mount = calibrated_mount(config.calibration, base, camera)
         return mount, f'{config.calibration}, {base} -> {camera}'
     return None, source
+
+
+def lidar_mount(tree: StaticTree, chosen: Inputs, config: MountConfig) -> Float | None:
+    """
+    ``camera_from_lidar`` (4, 4) from /tf_static, else from the calibration file; None = no lidar.
+
+    Raises
+    ------
+    CalibrationError
+        Neither joins the two frames.
+    """
+    if chosen.lidar is None:
+        return None
+    trees = [tree, *([load_mounts(config.calibration)] if config.calibration else [])]
+    frames = _camera_frames(chosen.image)
+    for links in trees:
+        for frame in frames:
+            found = links.lookup(frame, chosen.lidar.frame_id)
+            if found is not None:
+                return found
+    raise CalibrationError(
+        f'{chosen.lidar.topic}: no transform {" or ".join(frames) or "of the camera"} <- '
+        f'{chosen.lidar.frame_id or "frame without name"} on /tf_static nor in mount.calibration; '
+        'record /tf_static, or add it to a robot file (calibration/README.md)')
 
 
 def _camera_frames(image: CameraTopic) -> list[str]:

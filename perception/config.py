@@ -26,11 +26,18 @@ class InputConfig(Section):
     image_topic: str = Field('', description='Image topic of the left or only camera')
     right_image_topic: str = Field('', description='Image topic of the right camera')
     depth_topic: str = Field('', description='Depth image topic (16UC1 mm or 32FC1 m)')
+    lidar_topic: str = Field(
+        '', description='sensor_msgs/PointCloud2 topic, in place of stereo and depth; empty = none'
+    )
+    bumper_topic: str = Field('', description='std_msgs/Bool topic; empty = none')
     odometry_topic: str = Field('', description='nav_msgs/Odometry topic')
     odom_frame: str = Field('odom', description='Fixed frame of poses and of the cost map')
     base_frame: str = Field('', description='Robot frame; empty = child frame of the odometry')
     sync_tolerance_s: float = Field(
         0.02, ge=0.0, le=1.0, description='Largest stamp difference within one frame [s]'
+    )
+    lidar_tolerance_s: float = Field(
+        0.06, ge=0.0, le=1.0, description='Largest stamp difference of image and lidar [s]'
     )
     pose_tolerance_s: float = Field(
         0.2, ge=0.0, le=5.0, description='Largest distance of an image stamp from a pose [s]'

@@ -13,6 +13,7 @@ from perception.bag_lens import Lens, Maps, rectify, rectify_maps
 from perception.bag_messages import depth_from_pixels, grey, image_from_message
 from perception.bag_topics import CameraTopic, check_size
 from perception.errors import ImageError
+from perception.lidar import depth_from_points, moved, points_from_message
 from perception.types import Camera, Float, Frame
 
 
@@ -45,14 +46,18 @@ class FrameBuilder:
     def build(
         self, stamp_ns: int, image: Any, partner: Any = None, *,
         odom_from_base: Float | None = None, base_from_camera: Float | None = None,
+        camera_from_lidar: Float | None = None,
     ) -> Frame:
         """
-        Frame of an image message and, for a pair, its partner: right image or depth.
+        Frame of an image message and, for a pair, its partner: right image, depth or cloud.
+
+        A cloud needs ``camera_from_lidar`` (4, 4), and becomes the depth of the frame.
 
         Raises
         ------
-        ImageError, CalibrationError
-            An image that cannot be decoded, or of another size than its CameraInfo.
+        ImageError, CalibrationError, MessageError
+            An image or cloud that cannot be decoded, or an image of another size than its
+            CameraInfo.
         """
         chosen = self.inputs
         pixels = _pixels(image, chosen.image)
@@ -61,6 +66,9 @@ class FrameBuilder:
             right = _remap(grey(_pixels(partner, chosen.right)), self.right)
         if chosen.depth:
             depth = self._depth(_pixels(partner, chosen.depth), chosen.depth)
+        if chosen.lidar and camera_from_lidar is not None:
+            points = points_from_message(partner, chosen.lidar.topic)
+            depth = depth_from_points(moved(points, camera_from_lidar), self.camera)
         return Frame(
             stamp_ns=stamp_ns, image=_remap(pixels, self.left), camera=self.camera, right=right,
             baseline_m=chosen.baseline_m, depth=depth, odom_from_base=odom_from_base,

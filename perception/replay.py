@@ -23,6 +23,9 @@ from perception.draw import overlay, predicted_images
 from perception.errors import BagError, PerceptionError
 from perception.evaluation.true_map import read_true_map
 from perception.inference import load_network
+from perception.learning_state import save_state
+from perception.near_to_far import NearToFar
+from perception.online_metrics import OnlineMetrics
 from perception.pipeline import Pipeline, Result, percentiles
 from perception.report import ReportData, write_report
 from perception.types import CLASSES, Frame
@@ -37,6 +40,7 @@ class Metrics:
     config: Config
     engine: str
     network: str
+    online: OnlineMetrics | None = None
     frames: int = 0
     frames_with_plane: int = 0
     stage_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -53,6 +57,8 @@ class Metrics:
         for stage, ms in result.stage_ms.items():
             self.stage_ms[stage].append(ms)
         self.total_ms.append(sum(result.stage_ms.values()))
+        if self.online is not None:
+            self.online.add(result.lesson)
         if result.plane is None:
             return
         if result.plane.fresh:
@@ -74,6 +80,7 @@ class Metrics:
             'total_ms': percentiles(self.total_ms) if self.total_ms else None,
             'plane': dict(zip(('height_m', 'pitch_rad', 'roll_rad'), plane, strict=True)),
             'labels': dict(zip(CLASSES, share.tolist(), strict=True)),
+            'online': self.online.summary() if self.online else None,
             'config_hash': config_hash(self.config),
             'engine': self.engine,
             'network': self.network,
@@ -114,6 +121,11 @@ class Outputs:
         """report.html."""
         return self.folder / 'report.html'
 
+    @property
+    def state(self) -> Path:
+        """What near-to-far learning knows at the end."""
+        return self.folder / 'near_to_far.npz'
+
 
 def replay(
     bag: Path, out: Path, config: Config, *, max_frames: int | None = None,
@@ -128,7 +140,8 @@ def replay(
     bag : Path
         rosbag2 folder, or a bare mcap or sqlite3 file.
     out : Path
-        Folder for ``replay/``, ``metrics.json`` and ``report.html``, made if missing.
+        Folder for ``replay/``, ``metrics.json``, ``report.html`` and, where something learns,
+        ``near_to_far.npz``; made if missing.
     config : Config
         All stages.
     on_found, on_progress : callable
@@ -149,16 +162,20 @@ def replay(
     if bag.resolve() in (outputs.bag.resolve(), *outputs.bag.resolve().glob('*')):
         raise BagError(f'{bag}: is where the output bag goes; choose another folder with --out')
     network = load_network(config.network.name, config.network.engine, config.network.threads)
+    pipeline = Pipeline(config, network)
+    learner = pipeline.learner
     with ExitStack() as stack:
         source = stack.enter_context(open_bag(bag, config))
         on_found(source.found.lines())
         out.mkdir(parents=True, exist_ok=True)
-        metrics = Metrics(config, network.engine, network.spec.name)
+        metrics = Metrics(config, network.engine, network.spec.name,
+                          OnlineMetrics(learner) if learner else None)
+        stack.enter_context(_keeping(outputs.state, learner))
         report = ReportData(str(bag), source.found.lines())
         stack.enter_context(_concluding(outputs, metrics, report, source))
         writer = stack.enter_context(BagWriter(outputs.bag, overwrite=True))
         total = len(source) if max_frames is None else min(max_frames, len(source))
-        for result in _results(source, Pipeline(config, network), max_frames):
+        for result in _results(source, pipeline, max_frames):
             write_result(writer, result)
             metrics.add(result)
             report.add(result)
@@ -171,6 +188,16 @@ def _results(source: BagSource, pipeline: Pipeline, limit: int | None) -> Iterat
         if limit is not None and index >= limit:
             return
         yield pipeline.process(frame)
+
+
+@contextmanager
+def _keeping(path: Path, learner: NearToFar | None) -> Iterator[None]:
+    """Write what was learned, however the body ends; nothing where nothing learns."""
+    try:
+        yield
+    finally:
+        if learner is not None and not learner.config.frozen:
+            save_state(path, learner)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from perception import draw, report_plots
 from perception.draw_map import TrueMap, costmap_image, known_part
+from perception.online_metrics import Course, CourseSample
 from perception.pipeline import Result
 from perception.pyramid import Pyramid
 from perception.report_plots import PlaneSample
@@ -94,9 +95,11 @@ class ReportData:
         self.predicted = np.zeros(len(CLASSES), np.int64)
         self.planes: Thinned[PlaneSample] = Thinned(SAMPLES_KEPT)
         self.path: Thinned[tuple[float, float]] = Thinned(SAMPLES_KEPT)
+        self.course: Thinned[CourseSample] = Thinned(SAMPLES_KEPT)
         self.snapshots: Thinned[Snapshot] = Thinned(SNAPSHOTS_KEPT)
         self.costmap: Costmap | None = None
         self.wide = False
+        self._course = Course()
         self._start_ns: int | None = None
         self._last_position: tuple[float, float] | None = None
 
@@ -110,6 +113,9 @@ class ReportData:
         self.fresh += result.plane is not None and result.plane.fresh
         self.planes.offer(lambda: _plane_sample(time_s, result.plane))
         self._count(result)
+        if result.lesson is not None:
+            sample = self._course.add(time_s, result.lesson)
+            self.course.offer(lambda: sample)
         if result.frame.odom_from_base is not None:
             x, y = result.frame.odom_from_base[:2, 3]
             position = (float(x), float(y))
@@ -238,6 +244,7 @@ def _plots(data: ReportData, summary: Mapping[str, Any]) -> dict[str, Any]:
         'times_svg': report_plots.stage_plot(stages) if stages else None,
         'plane_svg': report_plots.plane_plot(data.planes.items),
         'shares_svg': report_plots.share_plot(seen) if seen else None,
+        'course_svg': report_plots.course_plot(data.course.items),
     }
 
 

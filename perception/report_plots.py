@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.draw import CLASS_COLOURS
+from perception.judge import CANDIDATES, RANGES_M
+from perception.online_metrics import CourseSample
 from perception.types import CLASSES, Float
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FRESH, FALL_BACK, BAR, LIGHT, TEXT = '#1f5fa8', '#e07b00', '#4c78a8', '#c3d3e6', '#222222'
+CANDIDATE_COLOURS = ('#8a939c', '#1f5fa8', '#e07b00')  # w0, near, far
 STYLE: dict[Any, Any] = {
     'font.family': 'DejaVu Sans', 'font.size': 10, 'axes.spines.top': False,
     'axes.spines.right': False, 'axes.edgecolor': '#888888', 'axes.labelcolor': TEXT,
@@ -101,6 +104,45 @@ def share_plot(counts: Mapping[str, NDArray[np.integer]]) -> bytes:
     axis.set_xlabel('share of the labelled windows (%)')
     figure.legend(loc='outside upper center', ncols=len(CLASSES), frameon=False)
     return _svg(figure)
+
+
+def course_plot(samples: Sequence[CourseSample]) -> bytes | None:
+    """Errors of W0 and of what served, by range, and what served, as SVG; None where unknown."""
+    default, served = (np.array([getattr(s, name) for s in samples]).reshape(-1, len(RANGES_M))
+                       for name in ('default', 'served'))
+    if not np.isfinite(default).any():
+        return None
+    time = np.array([s.time_s for s in samples])
+    figure, axes = _figure(len(RANGES_M) + 1, 6.4)
+    for k, (axis, name) in enumerate(zip(axes, _range_names())):
+        axis.plot(time, 100 * default[:, k], color=LIGHT, linewidth=3, label='default weights')
+        axis.plot(time, 100 * served[:, k], color=FRESH, linewidth=1.3, label='weights in use')
+        axis.set_ylabel(f'wrong, {name}\n(%)')
+        axis.set_ylim(0, 60)
+        axis.margins(x=0.01)
+    _draw_use(axes[-1], time, [s.in_use for s in samples])
+    axes[-1].set_xlabel('time since the first frame (s)')
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc='outside upper right', ncols=2, frameon=False)
+    return _svg(figure)
+
+
+def _range_names() -> list[str]:
+    """Where each range lies, in words."""
+    names = [f'{near:.0f}-{far:.0f} m' for near, far in zip(RANGES_M, RANGES_M[1:])]
+    return [*names, f'from {RANGES_M[-1]:.0f} m']
+
+
+def _draw_use(axis: 'Axes', time: Float, in_use: Sequence[tuple[str, ...]]) -> None:
+    """One line of coloured marks for each range: which weights served."""
+    served = np.array(in_use)
+    for name, colour in zip(CANDIDATES, CANDIDATE_COLOURS, strict=True):
+        when, row = np.nonzero(served == name)
+        axis.scatter(time[when], row, s=18, marker='s', color=colour, label=name)
+    axis.set_yticks(range(len(RANGES_M)), _range_names())
+    axis.set_ylim(len(RANGES_M) - 0.4, -0.6)
+    axis.set_ylabel('in use')
+    axis.legend(loc='center left', bbox_to_anchor=(1, 0.5), frameon=False)
 
 
 def web_colour(bgr: Any) -> str:

@@ -10,7 +10,8 @@ import pytest
 from rosbags.rosbag2 import Reader
 
 from perception.config import Config, config_hash, load_config
-from perception.errors import BagError
+from perception.errors import BagError, StateError
+from perception.judge import CANDIDATES
 from perception.replay import replay
 from perception.types import CLASSES
 
@@ -48,6 +49,43 @@ def test_metrics_keep_the_contract(run):
     assert metrics['versions']['rosbags']
 
 
+def test_metrics_say_what_was_learned(run):
+    _, summary, _ = run
+    online = summary['online']
+    assert online['ranges_m'] == [[0, 12], [12, 30], [30, None]]
+    assert set(online['in_use']) <= set(CANDIDATES)
+    assert len(online['confidence']) == 3
+    assert online['labels']['near'][0] > 100
+    assert sum(online['labels']['hindsight']) == 0
+    for when in ('error_before', 'error_after'):
+        assert set(online[when]) == {'w0', 'near', 'far', 'in_use'}
+        assert online[when]['in_use'][2] is None
+    assert (online['rejected'], online['jumps']) == (0, 0)
+
+
+def test_what_was_learned_is_written_and_taken_up_again(run, demo, tmp_path):
+    out, _, _ = run
+    state = out / 'near_to_far.npz'
+    frozen = load_config(None, [f'near_to_far.state={state}', 'near_to_far.frozen=true'])
+    summary = replay(demo, tmp_path, frozen, max_frames=1)
+    assert summary['online']['labels'] == {'near': [0, 0], 'hindsight': [0, 0]}
+    assert not (tmp_path / 'near_to_far.npz').exists()
+    damaged = tmp_path / 'damaged.npz'
+    damaged.write_bytes(b'no state')
+    again = load_config(None, [f'near_to_far.state={damaged}'])
+    with pytest.raises(StateError, match='no saved state'):
+        replay(demo, tmp_path / 'none', again)
+    assert not (tmp_path / 'none').exists()
+
+
+def test_nothing_is_said_or_written_where_nothing_learns(demo, tmp_path):
+    summary = replay(demo, tmp_path, load_config(None, ['near_to_far.enabled=false']),
+                     max_frames=1)
+    assert summary['online'] is None
+    assert not (tmp_path / 'near_to_far.npz').exists()
+    assert 'Learning on the way' not in (tmp_path / 'report.html').read_text()
+
+
 def test_output_bag_has_the_topics_of_the_nodes(run, demo):
     out, _, _ = run
     with Reader(out / 'replay') as reader, Reader(demo) as source:
@@ -70,6 +108,7 @@ def test_report_is_one_file_and_what_was_found_is_told(run):
     assert 'src="http' not in page
     assert 'href="http' not in page
     assert page.count('data:image') > 5
+    assert 'Learning on the way' in page
     assert any('stereo pair' in line for line in lines)
 
 
@@ -95,6 +134,8 @@ def test_an_error_half_way_keeps_what_was_done(demo, tmp_path):
     with pytest.raises(StopError):
         replay(demo, tmp_path, Config(), on_progress=stop)
     assert json.loads((tmp_path / 'metrics.json').read_text())['frames'] == 3
+    with np.load(tmp_path / 'near_to_far.npz') as state:
+        assert state['near_steps'] == 3
     assert 'stopped by the user' in (tmp_path / 'report.html').read_text()
     with Reader(tmp_path / 'replay') as reader:
         assert {c.msgcount for c in reader.connections} == {3}

@@ -12,7 +12,8 @@ from perception.config import Config, load_config
 from perception.replay import Outputs
 from perception.replay import replay as run
 
-TOPIC_KEYS = ('image_topic', 'right_image_topic', 'depth_topic', 'odometry_topic')
+TOPIC_KEYS = ('image_topic', 'right_image_topic', 'depth_topic', 'lidar_topic', 'bumper_topic',
+              'odometry_topic')
 
 
 def replay(
@@ -26,10 +27,13 @@ def replay(
     image_topic: Annotated[str, typer.Option(help='Left or only camera')] = '',
     right_image_topic: Annotated[str, typer.Option(help='Right camera')] = '',
     depth_topic: Annotated[str, typer.Option(help='Registered depth')] = '',
+    lidar_topic: Annotated[str, typer.Option(help='Point cloud in place of stereo')] = '',
+    bumper_topic: Annotated[str, typer.Option(help='std_msgs/Bool')] = '',
     odometry_topic: Annotated[str, typer.Option(help='nav_msgs/Odometry')] = '',
 ) -> None:
     """Run a recorded bag through the pipeline; no ROS needed."""
-    topics = (image_topic, right_image_topic, depth_topic, odometry_topic)
+    topics = (image_topic, right_image_topic, depth_topic, lidar_topic, bumper_topic,
+              odometry_topic)
     overrides = [f'input.{key}={topic}' for key, topic in zip(TOPIC_KEYS, topics) if topic]
     overrides += [f'network.engine={engine}'] if engine else []
     settings = load_config(config, [*overrides, *(set_ or [])])
@@ -62,6 +66,7 @@ def print_summary(summary: dict[str, Any], outputs: Outputs) -> None:
                    f"{plane['pitch_rad']:+.3f} rad, roll {plane['roll_rad']:+.3f} rad")
     if total:
         typer.echo(f"{total['p50']:.1f} ms a frame (p99 {total['p99']:.1f}), {summary['engine']}")
+    learned = [('learned', outputs.state)] if summary['online'] and outputs.state.exists() else []
     for what, path in (('bag', outputs.bag), ('metrics', outputs.metrics),
-                       ('report', outputs.report)):
+                       ('report', outputs.report), *learned):
         typer.echo(f'{what:8}{path}')

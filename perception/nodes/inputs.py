@@ -2,7 +2,7 @@
 """The camera inputs of a node: found, matched by stamp, with every CameraInfo honoured."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rclpy.node import Node
 
@@ -10,6 +10,7 @@ from perception.bag_inputs import Inputs, choose_inputs, measured_baseline
 from perception.bag_lens import calibration_from_info
 from perception.bag_poses import StaticTree
 from perception.bag_topics import CameraTopic
+from perception.bumper import BUMPER_TYPE, Bumper
 from perception.config import InputConfig
 from perception.errors import CalibrationError, PerceptionError
 from perception.frames import FrameBuilder
@@ -18,11 +19,13 @@ from perception.monitor import RateMeter
 from perception.nodes.lifecycle import PerceptionNode
 from perception.nodes.live_topics import INFO_TYPE, LiveTopics
 from perception.nodes.wire import (
+    best_effort,
     frame_of,
     from_bytes,
     resolved,
     stamp_of,
     steady_timer,
+    subscribe_bytes,
     without_stamp,
 )
 from perception.types import Float, Frame
@@ -40,21 +43,34 @@ class Shot:
     match: Match
     builder: FrameBuilder
     kinds: tuple[str, str]
+    bumper: Bumper = field(default_factory=Bumper)
 
-    def frame(self, odom_from_base: Float | None, base_from_camera: Float | None) -> Frame:
+    @property
+    def lidar_frame(self) -> str | None:
+        """Frame of the cloud; None where the partner is none."""
+        if self.builder.inputs.lidar is None or self.match.second is None:
+            return None
+        return frame_of(self.match.second)
+
+    def frame(
+        self, odom_from_base: Float | None, base_from_camera: Float | None,
+        camera_from_lidar: Float | None = None,
+    ) -> Frame:
         """Decode and rectify; errors as of ``FrameBuilder.build``."""
         chosen, match = self.builder.inputs, self.match
-        partner = chosen.right or chosen.depth
+        partner = chosen.partner
         image = from_bytes(match.first, self.kinds[0], chosen.image.topic)
         second = None if match.second is None or partner is None else from_bytes(
             match.second, self.kinds[1], partner.topic)
-        return self.builder.build(match.stamp_ns, image, second, odom_from_base=odom_from_base,
-                                  base_from_camera=base_from_camera)
+        frame = self.builder.build(
+            match.stamp_ns, image, second, odom_from_base=odom_from_base,
+            base_from_camera=base_from_camera, camera_from_lidar=camera_from_lidar)
+        return replace(frame, bumped=self.bumper.take(match.stamp_ns))
 
 
 class CameraInputs:
     """
-    Stereo pair, RGB-D pair or camera of a running graph.
+    Stereo pair, RGB-D pair, camera and lidar, or camera of a running graph; and its bumper.
 
     ``on_shot`` gets every matched instant, ``on_jump`` is told when stamps jump backwards.
     """
@@ -75,11 +91,17 @@ class CameraInputs:
         self._infos: dict[str, bytes] = {}
         self._broken = ''
         self._jumps = self._looks = self._spoken = self._lost_before = 0
+        self.bumper = Bumper()
+        self._bumper = subscribe_bytes(
+            node, BUMPER_TYPE, self._config.bumper_topic, best_effort(20), self._bump
+        ) if config.bumper_topic else None
         self._timer = steady_timer(node, LOOK_PERIOD_S, self._search)
 
     def close(self) -> None:
         """Unsubscribe from everything."""
         self._node.destroy_timer(self._timer)
+        if self._bumper is not None:
+            self._node.destroy_subscription(self._bumper)
         self.topics.close()
 
     @property
@@ -117,10 +139,13 @@ class CameraInputs:
             if self.topics.spoken != self._spoken:
                 self._spoken = self.topics.spoken
                 self._choose()
-        elif topic in (chosen.image.topic, _partner(chosen)):
+        elif topic in chosen.matched:
             self._match(topic, data)
         elif topic in self._infos:
             self._take_info(topic, data)
+
+    def _bump(self, data: bytes) -> None:
+        self.bumper.tell(from_bytes(data, BUMPER_TYPE, self._config.bumper_topic).data)
 
     def _choose(self) -> None:
         """Choose once every topic has spoken; wait a little for those that have not."""
@@ -148,13 +173,12 @@ class CameraInputs:
     def _take(self, chosen: Inputs) -> None:
         self.searching = ''
         self.chosen = chosen
-        cameras = [c for c in (chosen.image, chosen.right, chosen.depth) if c]
-        images = [camera.topic for camera in cameras]
-        infos = [camera.info_topic for camera in cameras if camera.info_topic]
+        images = chosen.matched
+        infos = [camera.info_topic for camera in chosen.cameras if camera.info_topic]
         waiting = {t: p.newest for t, p in self.topics.watched.items() if p.newest is not None}
         self.topics.keep([*images, *infos])
-        self.matcher = LiveMatcher(self._config.sync_tolerance_s, paired=len(images) > 1,
-                                   before=self.matcher)
+        self.matcher = LiveMatcher(getattr(self._config, chosen.tolerance),
+                                   paired=len(images) > 1, before=self.matcher)
         self._infos = {topic: waiting[topic] for topic in infos}
         self._builder = FrameBuilder.of(chosen)
         self._node.get_logger().info(f'inputs: {describe(chosen)}')
@@ -169,9 +193,12 @@ class CameraInputs:
         (self.partners if second else self.rate).tick()
         if not second and frame_of(data) != chosen.image.frame_id:
             self._rename(chosen, frame_of(data))
+        if not second:
+            self.bumper.image(stamp_of(data))
         match = matcher.add(stamp_of(data), data, second=second)
         if matcher.jumps > self._jumps:
             self._jumps = matcher.jumps
+            self.bumper.clear()
             self._on_jump()
         if match is None:
             return
@@ -185,8 +212,8 @@ class CameraInputs:
             return
         self.matches.tick()
         watched = self.topics.watched
-        kinds = (watched[chosen.image.topic].kind, watched[_partner(chosen) or topic].kind)
-        self._on_shot(Shot(match, self._builder, kinds))
+        kinds = (watched[chosen.matched[0]].kind, watched[chosen.matched[-1]].kind)
+        self._on_shot(Shot(match, self._builder, kinds, self.bumper))
 
     def _rename(self, chosen: Inputs, frame_id: str) -> None:
         """The driver changed the frame of its images: their mount is another one."""
@@ -223,7 +250,7 @@ class CameraInputs:
 
 def replace_names(node: Node, config: InputConfig) -> InputConfig:
     """Config whose topic names are absolute: namespace and remappings applied."""
-    names = ('image_topic', 'right_image_topic', 'depth_topic')
+    names = ('image_topic', 'right_image_topic', 'depth_topic', 'lidar_topic', 'bumper_topic')
     return config.model_copy(update={
         name: resolved(node, getattr(config, name)) for name in names if getattr(config, name)})
 
@@ -264,15 +291,9 @@ def with_infos(chosen: Inputs, infos: dict[str, bytes]) -> Inputs:
 def describe(chosen: Inputs) -> str:
     """One line on what was taken."""
     camera = chosen.image.calibration.camera if chosen.image.calibration else None
-    topics = [c.topic for c in (chosen.image, chosen.right, chosen.depth) if c]
-    names = {'stereo': 'stereo pair', 'rgbd': 'RGB-D pair', 'mono': 'one camera'}
+    names = {'stereo': 'stereo pair', 'rgbd': 'RGB-D pair', 'mono': 'one camera',
+             'lidar': 'camera and lidar'}
     size = f', {camera.width} x {camera.height}, fx {camera.fx:.1f} px' if camera else ''
     base = f', baseline {chosen.baseline_m:.3f} m' if chosen.baseline_m else ''
     notes = ''.join(f'; {note}' for note in chosen.notes)
-    return f'{names[chosen.kind]} {" + ".join(topics)}{size}{base}{notes}'
-
-
-def _partner(chosen: Inputs) -> str:
-    """Topic of the other half of a pair."""
-    other = chosen.right or chosen.depth
-    return other.topic if other else ''
+    return f'{names[chosen.kind]} {" + ".join(chosen.matched)}{size}{base}{notes}'

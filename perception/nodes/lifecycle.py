@@ -43,6 +43,15 @@ class Topic:
     when: str = ''
 
 
+@dataclass(frozen=True)
+class Service:
+    """One service of a node, for the code and for the docs; private names begin with ~/."""
+
+    name: str
+    kind: str
+    meaning: str
+
+
 class PerceptionNode(LifecycleNode):
     """
     A lifecycle node of this package; subclasses say what to prepare, start, stop and report.
@@ -53,6 +62,7 @@ class PerceptionNode(LifecycleNode):
 
     published: tuple[Topic, ...] = ()
     subscribed: tuple[tuple[str, str, str], ...] = ()
+    offered: tuple[Service, ...] = ()
     sections: tuple[str, ...] = ()
     reports = ''
 

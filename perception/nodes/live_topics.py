@@ -12,6 +12,7 @@ from rclpy.qos import ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 from perception.bag_file import is_truth
+from perception.bag_inputs import CLOUD_TYPE
 from perception.bag_topics import IMAGE_TYPES, base_name, info_names
 from perception.config import InputConfig
 from perception.nodes.fastdds import loss_hint
@@ -88,7 +89,8 @@ class LiveTopics:
         """Watch topics that have come into the graph since the last look."""
         for topic, kinds in self._node.get_topic_names_and_types():
             kind = kinds[0].replace('/msg/', '/')
-            if topic in self.watched or kind not in CAMERA_TYPES or not self._may_use(topic):
+            wanted = (CLOUD_TYPE,) if topic == self._config.lidar_topic else CAMERA_TYPES
+            if topic in self.watched or kind not in wanted or not self._may_use(topic):
                 continue
             if self._node.count_publishers(topic):
                 self._watch(topic, kind)
@@ -207,7 +209,8 @@ class LiveTopics:
     def _named(self) -> tuple[set[str], bool]:
         """Topics that the parameters name, and whether they leave nothing to find."""
         c = self._config
-        names = [n for n in (c.image_topic, c.right_image_topic, c.depth_topic) if n]
+        partners = (c.right_image_topic, c.depth_topic, c.lidar_topic)
+        names = [n for n in (c.image_topic, *partners) if n]
         found: set[str] = set()
         for name in names:
             base = base_name(name)

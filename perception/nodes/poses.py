@@ -185,6 +185,26 @@ class Poses:
             raise TransformError(self._no_pose(tolerance))
         return pose @ self._child_from_base()
 
+    def between(self, target: str, source: str) -> Float:
+        """
+        Fixed transform ``target_from_source`` (4, 4) of tf, else of the calibration file.
+
+        Raises
+        ------
+        TransformError
+            Neither has it.
+        """
+        name = self._config.mount.calibration
+        found = load_mounts(name).lookup(target, source) if name else None
+        if self._tf is not None and self._tf.joins(target, source):
+            found = self._tf.between(target, source)
+        if found is None:
+            raise TransformError(
+                f'no transform {target} <- {source or "frame without name"}; publish it on '
+                '/tf_static, or add it to mount.calibration'
+                + ('' if INSTALLED else ' (tf2_ros is not installed)'))
+        return found
+
     def _child_from_base(self) -> Float:
         base = self._config.input.base_frame
         if not base or base == self.child:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from perception.bumper import BUMPER_TYPE
 from perception.live_match import LiveMatcher
 from perception.monitor import RateMeter, StageTimes
 from perception.nodes.diagnostics import ERROR, WARN, Status, time_values
@@ -38,6 +39,8 @@ def input_status(node: TraversabilityNode) -> Status:
         return status
     if inputs.matcher is not None:
         status.values = _input_values(node, inputs, inputs.matcher)
+    if node.config.input.bumper_topic:
+        status.values['bumper_presses'] = inputs.bumper.presses
     if inputs.chosen is None:
         status.report(ERROR, f'looking for inputs: {inputs.searching or "no message yet"}')
         return status
@@ -49,6 +52,7 @@ def input_status(node: TraversabilityNode) -> Status:
     if used is None or used > stale_s:
         status.report(ERROR, f'images come, but none can be used: {_unused(node, inputs)}')
     status.report(WARN, node.faults.recent('jump'))
+    status.report(WARN, _bumperless(node))
     used_hz, came_hz = inputs.matches.rate_hz(), inputs.rate.rate_hz()
     if used_hz < came_hz / 2:
         status.report(WARN, f'{used_hz:.1f} of {came_hz:.1f} images a second are used: '
@@ -77,12 +81,26 @@ def _dead(node: TraversabilityNode, inputs: CameraInputs, topic: str) -> str:
             + (inputs.topics.silent() or 'check the camera driver'))
 
 
+def _bumperless(node: TraversabilityNode) -> str:
+    """Say that nobody publishes the named bumper, or something else."""
+    name = node.config.input.bumper_topic
+    if not name:
+        return ''
+    topic = node.resolve_topic_name(name)
+    kinds = dict(node.get_topic_names_and_types()).get(topic, [])
+    wrong = [kind for kind in kinds if kind != BUMPER_TYPE.replace('/', '/msg/')]
+    if wrong:
+        return f'input.bumper_topic = {topic} is a {wrong[0]}, not a {BUMPER_TYPE}; name another'
+    return '' if node.count_publishers(topic) else (
+        f'input.bumper_topic = {topic}: nobody publishes it; start the driver of the bumper')
+
+
 def _unused(node: TraversabilityNode, inputs: CameraInputs) -> str:
     """Why images of the first camera are not used: stamps, or the other half of the pair."""
     matcher, chosen = inputs.matcher, inputs.chosen
     assert matcher is not None
     assert chosen is not None
-    partner, age = chosen.right or chosen.depth, inputs.partners.age_s()
+    partner, age = chosen.partner, inputs.partners.age_s()
     if matcher.late > inputs.matches.count:
         return f'{matcher.late} stamps did not rise; correct the driver, or publish /clock'
     if partner is None:
@@ -90,9 +108,9 @@ def _unused(node: TraversabilityNode, inputs: CameraInputs) -> str:
     if age is None or age > node.config.input.stale_after_s:
         return f'{partner.topic} is silent; check its driver'
     nearest = 'none' if matcher.nearest_ns is None else f'{matcher.nearest_ns / 1e9:g} s'
-    return (f'no image of {partner.topic} within input.sync_tolerance_s = '
-            f'{node.config.input.sync_tolerance_s:g} s (nearest: {nearest}); synchronise the '
-            'cameras, or raise the tolerance')
+    return (f'no {"cloud" if chosen.lidar else "image"} of {partner.topic} within '
+            f'input.{chosen.tolerance} = {getattr(node.config.input, chosen.tolerance):g} s '
+            f'(nearest: {nearest}); synchronise the sensors, or raise the tolerance')
 
 
 def output_status(tally: Tally) -> Status:

@@ -68,6 +68,14 @@ class Transforms:
                                  'the frame_id of the images')
         return mount
 
+    def joins(self, target: str, source: str) -> bool:
+        """Tell whether two frames are joined now."""
+        return bool(self._buffer.can_transform(target, source, Time()))
+
+    def between(self, target: str, source: str) -> Float:
+        """``target_from_source`` (4, 4), the newest; TransformError where it is not known."""
+        return self._look_up(target, source, None)
+
     def _look_up(self, target: str, source: str, stamp_ns: int | None) -> Float:
         from tf2_ros import TransformException
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label every camera frame: traversability images and points, and the ground plane."""
 
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 from typing import Any
 
@@ -9,18 +9,21 @@ from perception import bag_encode as encode
 from perception.bench import read_pair
 from perception.camera import plane_pose
 from perception.cloud import cloud_columns
-from perception.config import NetworkConfig
+from perception.config import NetworkConfig, with_values
 from perception.draw import overlay, predicted_images
 from perception.errors import (
     CalibrationError,
     NetworkError,
+    NodeError,
     PerceptionError,
     TransformError,
 )
 from perception.inference import Network, load_network, network_path, read_manifest
+from perception.near_to_far import NearToFar
 from perception.nodes.diagnostics import Status
 from perception.nodes.inputs import CameraInputs, Shot
-from perception.nodes.lifecycle import PerceptionNode, Topic
+from perception.nodes.learning import Watch, check_state, learning_status, offer_services
+from perception.nodes.lifecycle import PerceptionNode, Service, Topic
 from perception.nodes.live_topics import CAMERA_TYPES
 from perception.nodes.poses import ODOMETRY, Poses, check_mount
 from perception.nodes.reports import (
@@ -36,7 +39,7 @@ from perception.nodes.run import main as run_main
 from perception.nodes.wire import prepare_codecs
 from perception.nodes.worker import NewestWorker
 from perception.pipeline import Result, Traversability
-from perception.types import CLASSES, UNLABELED, Float
+from perception.types import CLASSES, UNLABELED, Float, Frame
 
 LOAD_PATIENCE_S = 2.0  # below the 4 s after which Nav2's lifecycle manager gives a node up
 JUMP_APART_S = 1.0  # bags begin again more rarely
@@ -66,14 +69,23 @@ class TraversabilityNode(PerceptionNode):
         ('input.right_image_topic', 'sensor_msgs/Image or CompressedImage', 'right camera'),
         ('input.depth_topic', 'sensor_msgs/Image or CompressedImage', "depth in the image's "
          'pixels: 16UC1 mm or 32FC1 m'),
+        ('input.lidar_topic', 'sensor_msgs/PointCloud2', 'in place of stereo and depth; its '
+         'transform to the camera comes from tf or mount.calibration'),
+        ('input.bumper_topic', 'std_msgs/Bool', 'true = it runs into something: teaches'),
         ('camera_info beside each', 'sensor_msgs/CameraInfo', 'honoured at every change'),
         ('input.odometry_topic', 'nav_msgs/Odometry', 'carries a lost plane on'),
         ('/tf, /tf_static', 'tf2_msgs/TFMessage', 'mount and poses, where tf2_ros is installed'),
     )
+    offered = (
+        Service('~/reset_learning', 'std_srvs/Trigger', 'forget all that was learned'),
+        Service('~/save_learning', 'std_srvs/Trigger', 'write what was learned to the file of '
+                '`near_to_far.state`; fails where that names none'),
+    )
     sections = ('input', 'stereo', 'plane', 'mount', 'pyramid', 'contrast', 'network',
-                'supervisor', 'map')
-    reports = ('statuses `node`, `input`, `output`, `plane`, `transforms`, `engine`: rates, ages, '
-               'dropped frames, stage p50 and p99, network and its hash, failures')
+                'supervisor', 'near_to_far', 'map')
+    reports = ('statuses `node`, `input`, `output`, `plane`, `learning`, `transforms`, `engine`: '
+               'rates, ages, dropped frames, stage p50 and p99, labels and weights in use by '
+               'range, network and its hash, failures')
 
     def __init__(self) -> None:
         self.network: Network | None = None
@@ -81,17 +93,20 @@ class TraversabilityNode(PerceptionNode):
         self.poses: Poses | None = None
         self.loading_s: float | None = None
         self.tally = Tally()
+        self.learning = Watch()
+        self.between_frames = Lock()  # held while a frame is worked on
         self._chain: Traversability | None = None
         self._worker: NewestWorker[Shot] | None = None
         self._load_error = ''
         self._jumped, self._jumped_s = False, -JUMP_APART_S
         super().__init__('traversability_node')
+        offer_services(self)
 
     def prepare(self) -> None:
-        """Check the network's files, then load it in a thread."""
+        """Check the network's files and a saved state, then load the network in a thread."""
         check_mount(self.config.mount)
         network = self.config.network
-        read_manifest(network_path(network.name))
+        check_state(self.config.near_to_far, read_manifest(network_path(network.name)))
         self._load_error, self.loading_s = '', monotonic()
         self.get_logger().info(f'loading network {network.name}')
         loader = Thread(target=self._load, args=(network, self.loading_s), name='load',
@@ -104,6 +119,7 @@ class TraversabilityNode(PerceptionNode):
     def start(self) -> None:
         """Subscribe and process the newest frame, always."""
         self._jumped = True  # a plane of before is none of now
+        self.learning.begin()
         self._worker = NewestWorker('frames', self._process)
         self.poses = Poses(self, self.config)
         self.inputs = CameraInputs(self, self.config.input, on_shot=self._take,
@@ -125,14 +141,21 @@ class TraversabilityNode(PerceptionNode):
         """Frames that a newer one replaced before they were worked on."""
         return self.tally.dropped + (self._worker.dropped if self._worker else 0)
 
+    @property
+    def learner(self) -> NearToFar | None:
+        """What learns, once the network is loaded and where learning is on."""
+        chain = self._chain
+        return None if chain is None else chain.learner
+
     def release(self) -> None:
         """Free the network."""
         self.network = self._chain = self.loading_s = None
 
     def reconfigured(self) -> None:
-        """Take new settings over from the next frame on; the plane is kept."""
-        if self._chain is not None:
-            self._chain = self._chain.reconfigured(self.config)
+        """Take new settings over between two frames; plane and what was learned are kept."""
+        with self.between_frames:
+            if self._chain is not None:
+                self._chain = self._chain.reconfigured(self.config)
 
     def _load(self, config: NetworkConfig, started: float) -> None:
         """In a thread; what a clean-up made useless meanwhile is dropped."""
@@ -152,7 +175,8 @@ class TraversabilityNode(PerceptionNode):
     def _warm_up(self, network: Network) -> None:
         """Run everything once: the first frame of a drive would be lost to imports and tables."""
         prepare_codecs(*CAMERA_TYPES, ODOMETRY, *(t.kind for t in self.published[:-1]))
-        result = Traversability(self.config, network, teach=False).process(read_pair())
+        afresh = with_values(self.config, {'near_to_far.state': ''})
+        result = Traversability(afresh, network, teach=False).process(read_pair())
         if result.pyramid is not None and result.probabilities is not None:
             predicted_images(result.pyramid, result.probabilities)
 
@@ -175,22 +199,33 @@ class TraversabilityNode(PerceptionNode):
 
     def _process(self, shot: Shot) -> None:
         """One frame, in the worker's thread."""
-        chain = self._chain
-        if chain is None:
+        if self._chain is None:
             self.tally.refused += 1
             return
-        if self._jumped:
-            self._jumped = False
-            chain.reset()
-        stamp_ns, camera = shot.match.stamp_ns, shot.builder.camera.frame_id
+        result = None
         try:
-            frame = shot.frame(*self._where(stamp_ns, camera))
-            result = chain.process(frame)
+            camera = shot.builder.camera.frame_id
+            frame = shot.frame(*self._where(shot.match.stamp_ns, camera), self._lidar(shot))
+            result = self._result(frame)
         except PerceptionError as error:
             self.tally.refused += 1
             self.fault('frame', str(error))
-            return
-        self._answer(result)
+        learner = self.learner
+        if learner is not None:
+            self.learning.take(self, learner, result)
+        if result is not None:
+            self._answer(result)
+
+    def _result(self, frame: Frame) -> Result:
+        """What the chain makes of a frame; nobody else touches the chain meanwhile."""
+        with self.between_frames:
+            chain = self._chain
+            if chain is None:
+                raise NodeError('the network was freed while a frame waited; configure again')
+            if self._jumped:
+                self._jumped = False
+                chain.reset()
+            return chain.process(frame)
 
     def _where(self, stamp_ns: int, camera: str) -> tuple[Float | None, Float | None]:
         """Pose and mount where they are known; labels are made without them too."""
@@ -205,6 +240,13 @@ class TraversabilityNode(PerceptionNode):
         except (TransformError, CalibrationError) as error:
             self.fault('transform', str(error))
         return pose, mount
+
+    def _lidar(self, shot: Shot) -> Float | None:
+        """Where the lidar sits in the camera's frame; None without one."""
+        frame, poses = shot.lidar_frame, self.poses
+        if frame is None or poses is None:
+            return None
+        return poses.between(shot.builder.camera.frame_id, frame)
 
     def _answer(self, result: Result) -> None:
         """Publish what a frame gave; the map's part first."""
@@ -254,11 +296,11 @@ class TraversabilityNode(PerceptionNode):
         self.send_typed('traversability/label_info', info)
 
     def statuses(self) -> list[Status]:
-        """Report input, output, plane, transforms and engine."""
+        """Report input, output, plane, learning, transforms and engine."""
         if self._load_error and self.state != 'unconfigured':
             self.give_up(self._load_error)
         return [input_status(self), output_status(self.tally), plane_status(self),
-                transform_status(self), engine_status(self)]
+                learning_status(self), transform_status(self), engine_status(self)]
 
 
 def main() -> None:
