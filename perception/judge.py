@@ -22,6 +22,7 @@ RANGES_M = (0.0, 12.0, 30.0)
 CANDIDATES = ('w0', 'near', 'far')
 W0, NEAR, FAR = range(len(CANDIDATES))
 MEMORY = 0.97  # of an event, from one to the next of its range and family
+NEW = (0.2, 1.0, 1.0)  # events in the labels of a frame: near ones come ten times a second, alike
 STRANGER = 3.0  # further margins that near weights need to serve far away
 CHANCE, SURE = 0.5, 0.2  # balanced errors that give confidence 0 and 1: labels err themselves
 
@@ -38,8 +39,9 @@ class Judge:
     Errors of the candidates on new labels, with old frames forgotten.
 
     An event is what one frame says about one range and family: the share of wrong windows of
-    each candidate. ``weight`` (R, 2), ``mean`` and ``square`` (R, 2, C) are the forgotten sums of
-    the events' number, errors, and squared differences from W0.
+    each candidate; near the robot it takes five frames to make one. ``weight`` (R, 2), ``error``
+    and ``square`` (R, 2, C) are the forgotten sums of the events' number, errors, and squared
+    differences from W0.
     """
 
     margin: float
@@ -72,9 +74,11 @@ class Judge:
         for slot in np.unique(index):
             where = np.unravel_index(slot, self.weight.shape)
             rates = wrong[:, index == slot].mean(1)
-            self.weight[where] = MEMORY * self.weight[where] + 1
-            self.error[where] = MEMORY * self.error[where] + rates
-            self.square[where] = MEMORY * self.square[where] + np.square(rates - rates[W0])
+            new, apart = NEW[where[0]], np.square(rates - rates[W0])
+            keep = MEMORY ** new
+            self.weight[where] = keep * self.weight[where] + new
+            self.error[where] = keep * self.error[where] + new * rates
+            self.square[where] = keep * self.square[where] + new * apart
 
     def forget(self, standing: int) -> None:
         """Forget what was heard of one family."""
@@ -93,8 +97,8 @@ class Judge:
 
         Another than W0 needs enough events of both families, and a gain above the margin and its
         own standard error. Beyond 30 m a family without labels is that of the range before, and
-        the gain must be larger.
-        Near weights need a larger gain from 12 m on, and never serve beyond 30 m.
+        the gain must be larger. Near weights need a larger gain from 12 m on, and never serve
+        beyond 30 m.
         """
         count, error, square = self._borrowed()
         weight = np.maximum(count, 1e-9)[..., None]

@@ -34,7 +34,7 @@ class NearToFarConfig(Section):
     robot_length_m: float = Field(
         0.8, gt=0.05, le=10.0, description='Robot, half of it ahead of the robot frame [m]'
     )
-    samples: int = Field(4000, ge=32, le=100000, description='Ring buffer of each family')
+    samples: int = Field(8000, ge=32, le=100000, description='Ring buffer of each family')
     batch: int = Field(512, ge=64, le=20000, description='Samples trained on in a frame')
     rate: float = Field(0.02, gt=0.0, le=1.0, description='Step length near the robot')
     far_rate: float = Field(0.005, gt=0.0, le=1.0, description='Step length of the far weights')

@@ -36,7 +36,7 @@ from perception.places import Places, bumped_places, driven_places, seen_places
 from perception.types import FOOTLINE, Float
 
 NEAR_M = 11.99  # what the teacher labels is near, whatever the depth at its centre
-MAX_NEW = 150  # new samples of a family and frame
+MAX_NEW = 150  # new samples of a family, of the frame and of an old view
 REHEARSED, REHEARSAL = 0.9, 20  # W0's answers kept for a family nobody teaches: how sure, how many
 LARGEST = 6e4  # features that float16 holds, as kept views and saved states need
 SEED = 8

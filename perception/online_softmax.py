@@ -95,7 +95,7 @@ class Head:
     def train(self, default: Float, rows: int, rate: float, pull: float,
               rng: np.random.Generator) -> None:
         """
-        One pass over ``rows`` random samples, half of each family.
+        One pass over ``rows`` random samples, half of each family, or fewer while there are few.
 
         Parameters
         ----------
@@ -104,7 +104,8 @@ class Head:
         rate, pull : float
             Step length, and weight of the pull.
         """
-        parts = [ring.draw(rows // 2, rng) for ring in self.rings]
+        count = min(rows // 2, *(ring.count for ring in self.rings))
+        parts = [ring.draw(count, rng) for ring in self.rings]
         x = np.concatenate([part[0] for part in parts])
         target = np.concatenate([part[1] for part in parts])
         size = np.sqrt(np.mean(np.square(x), axis=0)) + np.float32(1e-6)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.judge import FAR, MEMORY, NEAR, RANGES_M, STRANGER, W0, Judge, range_index
+from perception.judge import FAR, MEMORY, NEAR, NEW, RANGES_M, STRANGER, W0, Judge, range_index
 
 MARGIN = 0.03
 AT_M = (5.0, 20.0, 50.0)  # a place in each range
@@ -16,11 +16,11 @@ def fresh(margin=MARGIN, min_events=3.0):
 
 
 def tell(judge, k, standing, rates, times=1):
-    """Let it hear frames in range k whose labels each candidate gets wrong at these rates."""
+    """Let it hear events in range k whose labels each candidate gets wrong at these rates."""
     wrong = np.zeros((3, BATCH))
     for row, rate in zip(wrong, rates, strict=True):
         row[:round(rate * BATCH)] = 1
-    for _ in range(times):
+    for _ in range(round(times / NEW[k])):
         judge.hear(np.full(BATCH, AT_M[k]), np.full(BATCH, standing), wrong)
 
 
@@ -41,15 +41,17 @@ def test_tallies_by_hand():
     standing = np.array([0, 0, 0, 0, 1, 1, 1])
     wrong = np.array([[1, 0, 0, 0, 1, 0, 1], [0, 0, 0, 0, 1, 1, 0], [1, 1, 1, 0, 0, 0, 0]], float)
     judge.hear(range_m, standing, wrong)
-    assert judge.weight.tolist() == [[1, 0], [0, 1], [0, 1]]
-    assert judge.error[0, 0].tolist() == [0.25, 0, 0.75]
+    assert NEW == (0.2, 1, 1)
+    assert judge.weight.tolist() == [[0.2, 0], [0, 1], [0, 1]]
+    np.testing.assert_allclose(judge.error[0, 0], [0.05, 0, 0.15])
     assert judge.error[1, 1].tolist() == [0.5, 1, 0]
     assert judge.error[2, 1].tolist() == [1, 0, 0]
-    assert judge.square[0, 0].tolist() == [0, 0.0625, 0.25]
+    np.testing.assert_allclose(judge.square[0, 0], [0, 0.0125, 0.05])
     judge.hear(np.array([6.0]), np.array([0]), np.array([[0.0], [1], [0]]))
-    assert judge.weight.tolist() == [[1.97, 0], [0, 1], [0, 1]]  # others remember
-    np.testing.assert_allclose(judge.error[0, 0], [0.2425, 1, 0.7275])
-    np.testing.assert_allclose(judge.square[0, 0], [0, 1.060625, 0.2425])
+    fifth = 0.97 ** 0.2  # a fifth of an event forgets a fifth of the time; others remember
+    np.testing.assert_allclose(judge.weight, [[0.2 * fifth + 0.2, 0], [0, 1], [0, 1]])
+    np.testing.assert_allclose(judge.error[0, 0], [0.05 * fifth, 0.2, 0.15 * fifth])
+    np.testing.assert_allclose(judge.square[0, 0], [0, 0.0125 * fifth + 0.2, 0.05 * fifth])
     np.testing.assert_allclose(judge.errors, np.full((3, 3), np.nan))  # no range has both
 
 
@@ -69,11 +71,12 @@ def naive_hear(sums, range_m, standing, wrong):
         if not mine:
             continue
         rates = [sum(wrong[c, i] for i in mine) / len(mine) for c in range(3)]
-        sums['weight'][k, s] = MEMORY * sums['weight'][k, s] + 1
+        keep = MEMORY ** NEW[k]
+        sums['weight'][k, s] = keep * sums['weight'][k, s] + NEW[k]
         for c in range(3):
-            sums['error'][k, s, c] = MEMORY * sums['error'][k, s, c] + rates[c]
+            sums['error'][k, s, c] = keep * sums['error'][k, s, c] + NEW[k] * rates[c]
             apart = (rates[c] - rates[W0]) ** 2
-            sums['square'][k, s, c] = MEMORY * sums['square'][k, s, c] + apart
+            sums['square'][k, s, c] = keep * sums['square'][k, s, c] + NEW[k] * apart
 
 
 def random_events(seed, count=30):
@@ -136,22 +139,30 @@ def test_a_gain_that_comes_and_goes_must_be_watched_longer():
     """+0.5, -0.3: a mean gain of 0.1, and 0.4 away from it every time."""
     judge, served = fresh(), []
     for _ in range(30):
-        tell_both(judge, 0, (0.5, 0.0, 0.5), 1)
-        tell_both(judge, 0, (0.5, 0.8, 0.5), 1)
-        served.append(int(judge.choice()[0]))
+        tell_both(judge, 1, (0.5, 0.5, 0.0), 1)
+        tell_both(judge, 1, (0.5, 0.5, 0.8), 1)
+        served.append(int(judge.choice()[1]))
     assert served[:4] == [W0] * 4
-    assert served[-1] == NEAR
+    assert served[-1] == FAR
     # by hand: 33 events are remembered at most, 0.1 - 0.4 sqrt(2 / 33) / 2 = 0.051 > 0.03
 
 
 def test_enough_events_of_both_families_are_needed():
     judge = fresh(min_events=3.0)
-    tell(judge, 0, 0, (0.9, 0.1, 0.1), 50)
-    assert judge.choice()[0] == W0
-    tell(judge, 0, 1, (0.9, 0.1, 0.1), 3)  # remembered as 1 + 0.97 + 0.97^2 = 2.91
-    assert judge.choice()[0] == W0
-    tell(judge, 0, 1, (0.9, 0.1, 0.1), 1)
-    assert judge.choice()[0] != W0
+    tell(judge, 1, 0, (0.9, 0.9, 0.1), 50)
+    assert judge.choice()[1] == W0
+    tell(judge, 1, 1, (0.9, 0.9, 0.1), 3)  # remembered as 1 + 0.97 + 0.97^2 = 2.91
+    assert judge.choice()[1] == W0
+    tell(judge, 1, 1, (0.9, 0.9, 0.1), 1)
+    assert judge.choice()[1] != W0
+
+
+def test_it_takes_five_frames_near_the_robot_to_make_an_event():
+    judge, served = fresh(min_events=3.0), []
+    for _ in range(40):
+        tell_both(judge, 0, (0.9, 0.1, 0.9), 0.2)
+        served.append(int(judge.choice()[0]))
+    assert served.index(NEAR) == 15  # 0.2 (1 + m + ... + m^15) is the first above 3, m = 0.97^0.2
 
 
 MORE = MARGIN * (1 + STRANGER)

@@ -100,7 +100,7 @@ def test_near_errors_fall_within_a_few_frames(driven):
     after = lessons[0].wrong_after[NEAR, 0].sum() / lessons[0].count[0].sum()
     assert after < before[0][NEAR]
     assert [lesson.in_use[0] for lesson in lessons[:3]] == ['w0'] * 3  # nothing proved yet
-    assert {lesson.in_use[0] for lesson in lessons[6:]} <= {'near', 'far'}
+    assert {lesson.in_use[0] for lesson in lessons[25:]} <= {'near', 'far'}
 
 
 def test_far_weights_serve_only_after_proof(driven):

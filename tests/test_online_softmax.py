@@ -162,12 +162,22 @@ def test_both_families_weigh_the_same_however_rare_one_is():
 
 def test_a_head_goes_once_through_as_many_rows_as_told():
     """Blind, only the pull moves it: once for every 32 rows, both families together."""
-    head = one_hot_head(5, 5)
+    head = one_hot_head(48, 50)
     for ring in head.rings:
         ring.features[:] = 0
     head.table += 1
     head.train(np.zeros((5, 3), np.float32), 96, 0.1, 0.5, np.random.default_rng(0))
     np.testing.assert_allclose(head.table, (1 - 0.1 * 0.5) ** 3, rtol=1e-5)
+
+
+def test_few_samples_are_not_learned_by_heart():
+    """Five of one family: ten rows, one step, however many rows are asked for."""
+    head = one_hot_head(5, 50)
+    for ring in head.rings:
+        ring.features[:] = 0
+    head.table += 1
+    head.train(np.zeros((5, 3), np.float32), 96, 0.1, 0.5, np.random.default_rng(0))
+    np.testing.assert_allclose(head.table, 1 - 0.1 * 0.5, rtol=1e-5)
 
 
 def test_a_head_is_ready_with_samples_of_both_families():
