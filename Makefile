@@ -43,8 +43,10 @@ links:
 demo: .venv/.setup
 	$(BIN)/lagr demo
 
+# Two at a time, but one by one where several processes talk ROS against the clock.
 test: .venv/.train
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile perception tests --ignore tests/ros
+	$(BIN)/python -m pytest tests/ros
 
 lint: .venv/.setup
 	$(BIN)/ruff check .
