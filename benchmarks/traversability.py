@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from traversability_tables import report
 
-from perception.config import Config, config_hash
+from perception.config import Config, config_hash, with_values
 from perception.evaluation.colour import WEIGHTS, colour_features
 from perception.evaluation.run import evaluate_bag
 from perception.evaluation.scores import RANGES_M
@@ -136,7 +136,8 @@ def evaluate_worlds(
     name: str, baselines: Baselines, worlds: dict[str, dict[str, Any]], progress: Progress
 ) -> dict[str, Any]:
     """Scores of one network in each world."""
-    network, config = load_network(name), Config()
+    network = load_network(name)
+    config = with_values(Config(), {'near_to_far.enabled': False})  # see near_to_far.py
     scores: dict[str, Any] = {}
     for season, world in worlds.items():
         task = progress.add_task(f'{name} in {season}')
