@@ -90,7 +90,7 @@ def test_pictures_are_written(trial: Trial, tmp_path: Path) -> None:
     write_film(trial, tmp_path / 'sub' / 'film.png')
     write_plot(trial, tmp_path / 'sub' / 'plot.png')
     film, plot = (cv2.imread(str(tmp_path / 'sub' / name)) for name in ('film.png', 'plot.png'))
-    assert film is not None and film.shape[1] > 1000
+    assert film is not None and film.shape[1] > 2 * 450
     assert plot is not None and plot.shape[0] > 300
 
 

@@ -16,7 +16,8 @@ from perception.types import Costmap, Float, Image
 
 PICTURES = 8
 HALF_MAP_M = 24.0
-PICTURE_WIDTH, COLUMNS = 620, 2
+PICTURE_WIDTH, COLUMNS = 460, 2
+JPEG_QUALITY = 75
 MARGIN_M = 8.0
 CONTACT_COLOUR, TRACK_COLOUR, SHORTEST_COLOUR = 'red', 'tab:purple', 'tab:green'
 
@@ -37,7 +38,7 @@ def write_film(trial: Trial, path: Path) -> None:
 def _write(picture: Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        written = cv2.imwrite(str(path), picture)
+        written = cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     except cv2.error:
         written = False
     if not written:
