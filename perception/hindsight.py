@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.camera import levelled_base_from_camera
+from perception.judge import RANGES_M
 from perception.places import Places, ViewLabels, label_view
 from perception.pyramid import Pyramid
 from perception.types import UNLABELED, DepthGrid, Float, GroundPlane, Mask
 
 VIEW_EVERY_M, NOTE_EVERY_M, LOOK_BACK_EVERY_M = 1.5, 0.8, 10.0
-NEAREST_M, FAR_FROM_M, FAR_TO_M = 3.0, 12.0, 60.0  # depth itself labels up to FAR_FROM_M
+NEAREST_M, FAR_FROM_M, FAR_TO_M = 3.0, RANGES_M[1], 60.0  # depth itself labels up to FAR_FROM_M
 
 
 @dataclass

@@ -3,7 +3,7 @@
 Near to far: the last layer learns from what is near, and labels every window to the horizon.
 
 Two sets of weights learn. The near ones take the teacher's labels of every frame; the far ones
-mostly labels given in hindsight to windows seen far away. The default weights stand beside them,
+those given in hindsight to windows seen far away. The default weights stand beside them,
 and serve at every range where neither has proved better.
 
 Source
@@ -35,7 +35,7 @@ from perception.online_softmax import FAMILIES, Head, family, with_bias
 from perception.places import Places, bumped_places, driven_places, seen_places
 from perception.types import FOOTLINE, Float
 
-NEAR_M = 11.99  # what the teacher labels is near, whatever the depth at its centre
+NEAR_M = np.nextafter(RANGES_M[1], 0)  # what the teacher labels is near, whatever the depth at its centre
 MAX_NEW = 150  # new samples of a family, of the frame and of an old view
 REHEARSED, REHEARSAL = 0.9, 20  # W0's answers kept for a family nobody teaches: how sure, how many
 LARGEST = 6e4  # features that float16 holds, as kept views and saved states need
