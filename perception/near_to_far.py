@@ -35,7 +35,7 @@ from perception.online_softmax import FAMILIES, Head, family, with_bias
 from perception.places import Places, bumped_places, driven_places, seen_places
 from perception.types import FOOTLINE, Float
 
-NEAR_M = np.nextafter(RANGES_M[1], 0)  # what the teacher labels is near, whatever the depth at its centre
+NEAR_M = np.nextafter(RANGES_M[1], 0)  # of what the teacher labels, whatever its centre's depth
 MAX_NEW = 150  # new samples of a family, of the frame and of an old view
 REHEARSED, REHEARSAL = 0.9, 20  # W0's answers kept for a family nobody teaches: how sure, how many
 LARGEST = 6e4  # features that float16 holds, as kept views and saved states need
