@@ -37,6 +37,7 @@ setup(
             'templates/*',
             'commands/bench_pair/*',
             'evaluation/*.npz',
+            'training/classes/*.yaml',
         ],
     },
     data_files=[
@@ -60,6 +61,7 @@ setup(
         'rich >= 13',
         'jinja2 >= 3',
         'matplotlib >= 3.6',
+        'pillow >= 9',
     ],
     extras_require={
         'ros': ROS,
@@ -72,6 +74,7 @@ setup(
         'lagr = perception.commands.main:main',
         'traversability_node = perception.nodes.traversability_node:main',
         'costmap_node = perception.nodes.costmap_node:main',
+        'scene_node = perception.nodes.scene_node:main',
     ]},
     zip_safe=False,
 )

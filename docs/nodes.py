@@ -7,11 +7,13 @@ from perception.config import Config
 from perception.nodes.costmap_node import CostmapNode
 from perception.nodes.lifecycle import PerceptionNode
 from perception.nodes.parameters import READ_ONLY, described
+from perception.nodes.scene_node import SceneNode
 from perception.nodes.traversability_node import TraversabilityNode
 
 TARGET = Path(__file__).with_name('nodes.md')
 NODES: dict[str, type[PerceptionNode]] = {
     'traversability_node': TraversabilityNode, 'costmap_node': CostmapNode,
+    'scene_node': SceneNode,
 }
 INTRODUCTION = """\
 # Nodes
@@ -21,9 +23,10 @@ to the namespace of the node and can be remapped. Every output carries the stamp
 image. QoS of outputs can be changed with `qos_overrides`; inputs are best effort, and turn
 reliable by themselves where messages are lost and the publisher offers it.
 
-Both are lifecycle nodes: configure checks parameters and loads, activate subscribes, deactivate
+All are lifecycle nodes: configure checks parameters and loads, activate subscribes, deactivate
 ends the load, cleanup frees. With `autostart` (default) they configure and activate themselves.
-Both publish `/diagnostics` at 1 Hz.
+All publish `/diagnostics` at 1 Hz. `scene_node` runs where `scene.enabled` is true, or where it is
+started by name.
 """
 
 

@@ -16,12 +16,14 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from perception.commands.up import nodes_for
 from perception.nodes.fastdds import apply_profile
 from perception.share import PACKAGE, share_folder
 
 PARAMETERS = {
     'calibration': ('mount.calibration', str),
     'engine': ('network.engine', str),
+    'scene': ('scene.enabled', bool),
     'autostart': ('autostart', bool),
     'use_sim_time': ('use_sim_time', bool),
 }
@@ -42,6 +44,9 @@ def generate_launch_description() -> LaunchDescription:
             description='mount.calibration: robot file with the mounts of the cameras'),
         DeclareLaunchArgument(
             'engine', default_value='', description='network.engine: what runs the network'),
+        DeclareLaunchArgument(
+            'scene', default_value='',
+            description='scene.enabled: true = label scenes, with a scene_node too'),
         DeclareLaunchArgument(
             'use_sim_time', default_value='', description='true: tf and RViz follow /clock'),
         DeclareLaunchArgument(
@@ -69,12 +74,22 @@ def start(context: LaunchContext) -> list[Node]:
         perception_node('traversability_node', given, parameters),
         perception_node('costmap_node', given, parameters,
                         condition=IfCondition(LaunchConfiguration('costmap'))),
+        perception_node('scene_node', given, parameters,
+                        condition=IfCondition(str(labels_scenes(given)))),
         Node(package='rviz2', executable='rviz2', namespace=LaunchConfiguration('namespace'),
              arguments=['-d', str(share_folder() / 'config' / 'perception.rviz')],
              parameters=[{name: value for name, value in parameters.items()
                           if name == 'use_sim_time'}],
              condition=IfCondition(LaunchConfiguration('rviz'))),
     ]
+
+
+def labels_scenes(given: dict[str, str]) -> bool:
+    """Tell whether ``scene``, or else ``params_file``, asks for a scene_node."""
+    if given['scene']:
+        return given['scene'].lower() in ('true', '1')
+    path = given['params_file']
+    return 'scene_node' in nodes_for(Path(path) if path else None)
 
 
 def perception_node(

@@ -113,6 +113,19 @@ class BagFile:
             if count > 0:
                 raise _damaged(self.path, f'{count} messages of {topic} cannot be found')
 
+    def at(self, topics: list[str], received_ns: int) -> dict[str, bytes]:
+        """
+        Bytes by topic of what was received at exactly this time [ns]; the index finds it.
+
+        Raises BagError where the file is damaged.
+        """
+        wanted = [c for c in self._reader.connections if c.topic in topics]
+        try:
+            found = self._reader.messages(wanted, start=received_ns, stop=received_ns + 1)
+            return {connection.topic: data for connection, _, data in found}
+        except _DAMAGE as error:
+            raise _damaged(self.path, error) from None
+
     def decode(self, topic: str, data: bytes) -> Any:
         """Message of a topic from its bytes."""
         connection = self.connections[topic]

@@ -73,6 +73,11 @@ class Inputs:
         return [self.image.topic, *([self.partner.topic] if self.partner else [])]
 
     @property
+    def alone(self) -> 'Inputs':
+        """The left or only camera without its partner."""
+        return Inputs('mono', self.image, notes=self.notes)
+
+    @property
     def tolerance(self) -> str:
         """The parameter that says how far the stamps of the two may differ."""
         return 'lidar_tolerance_s' if self.lidar else 'sync_tolerance_s'

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from perception.errors import ConfigError
 from perception.learning_config import NearToFarConfig
+from perception.scene_config import SceneConfig
 from perception.section import Section
 
 
@@ -224,6 +225,7 @@ class Config(Section):
     network: NetworkConfig = NetworkConfig()
     supervisor: SupervisorConfig = SupervisorConfig()
     near_to_far: NearToFarConfig = NearToFarConfig()
+    scene: SceneConfig = SceneConfig()
     map: MapConfig = MapConfig()
     cost: CostConfig = CostConfig()
     autostart: bool = Field(True, description='Nodes only: configure and activate at start')

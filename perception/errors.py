@@ -18,6 +18,10 @@ class MessageError(PerceptionError):
     """A message holds something else than its topic promises."""
 
 
+class DataSetError(PerceptionError):
+    """A labelled data set lacks a file, or holds what its class map does not allow."""
+
+
 class TransformError(PerceptionError):
     """Where camera or robot are is not known at a stamp."""
 

@@ -7,9 +7,10 @@ A network is two files with one stem: ``NAME.onnx`` (bands -> features) and ``NA
 """
 
 import hashlib
+import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -31,6 +32,8 @@ ENGINE_ERRORS = (
     ort_errors.InvalidProtobuf, ort_errors.NoModel, ort_errors.NoSuchFile,
     ort_errors.NotImplemented, ort_errors.RuntimeException,
 )
+
+Spec = TypeVar('Spec', bound=BaseModel)
 
 
 class NetworkSpec(BaseModel):
@@ -164,28 +167,29 @@ def load_network(
         raise NetworkError(f'network.engine {engine!r}: choose auto or onnxruntime')
     path = network_path(name)
     spec = read_manifest(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != spec.sha256:
-        raise NetworkError(
-            f'{path}: damaged, or not the file its manifest {path.with_suffix(".json").name} was '
-            'written for (sha256 differs); restore both files or run lagr export again'
-        )
-    network = Network(spec, _session(path, threads))
+    check_digest(path, spec.sha256)
+    network = Network(spec, open_session(path, threads))
     _check_contract(network, path)
     return network
 
 
-def network_path(name: str | Path) -> Path:
+def network_path(name: str | Path, task: str = 'features') -> Path:
     """Path of the ``.onnx`` file of a shipped stem or of a path, which must exist."""
     given = Path(name)
     path = given if given.suffix == '.onnx' else WEIGHTS / f'{name}.onnx'
     if not path.is_file():
-        shipped = ', '.join(sorted(p.stem for p in WEIGHTS.glob('*.onnx')))
         raise NetworkError(
             f'network {str(name)!r}: no file {path}; give a path to an .onnx file or one of the '
-            f'shipped names ({shipped})'
+            f'shipped names ({", ".join(shipped_networks(task)) or "none"})'
         )
     return path
+
+
+def shipped_networks(task: str) -> list[str]:
+    """Stems of the shipped networks whose manifest names this task; without one: features."""
+    manifests = {path.stem: json.loads(path.with_suffix('.json').read_bytes())
+                 for path in sorted(WEIGHTS.glob('*.onnx'))}
+    return [stem for stem, told in manifests.items() if told.get('task', 'features') == task]
 
 
 def read_manifest(path: Path) -> NetworkSpec:
@@ -197,9 +201,16 @@ def read_manifest(path: Path) -> NetworkSpec:
     NetworkError
         It is missing, no JSON, lacks a key, or contradicts itself.
     """
+    spec = read_spec(path, NetworkSpec)
+    _check_manifest(spec, path.with_suffix('.json'))
+    return spec
+
+
+def read_spec(path: Path, kind: type[Spec]) -> Spec:
+    """Manifest of this kind beside the network file ``path``; errors as of ``read_manifest``."""
     manifest = path.with_suffix('.json')
     try:
-        spec = NetworkSpec.model_validate_json(manifest.read_bytes())
+        return kind.model_validate_json(manifest.read_bytes())
     except OSError:
         raise NetworkError(
             f'{path}: no manifest {manifest.name} beside it; copy it there or run lagr export'
@@ -210,8 +221,15 @@ def read_manifest(path: Path) -> NetworkSpec:
         raise NetworkError(
             f'{manifest}: {key or "manifest"}: {first["msg"]}; run lagr export again'
         ) from None
-    _check_manifest(spec, manifest)
-    return spec
+
+
+def check_digest(path: Path, sha256: str) -> None:
+    """Refuse a network file with another SHA-256 than its manifest names."""
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise NetworkError(
+            f'{path}: damaged, or not the file its manifest {path.with_suffix(".json").name} was '
+            'written for (sha256 differs); restore both files or run lagr export again'
+        )
 
 
 def _check_manifest(spec: NetworkSpec, manifest: Path) -> None:
@@ -235,7 +253,7 @@ def _check_manifest(spec: NetworkSpec, manifest: Path) -> None:
         )
 
 
-def _session(path: Path, threads: int) -> ort.InferenceSession:
+def open_session(path: Path, threads: int) -> ort.InferenceSession:
     """Dynamic session that sleeps between calls: spinning threads starve the other stages."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -248,7 +266,7 @@ def _session(path: Path, threads: int) -> ort.InferenceSession:
         )
     except ENGINE_ERRORS as error:
         raise NetworkError(
-            f'{path}: ONNX Runtime cannot load it ({_one_line(error)}); restore the file or run '
+            f'{path}: ONNX Runtime cannot load it ({one_line(error)}); restore the file or run '
             'lagr export again'
         ) from None
 
@@ -263,7 +281,7 @@ def _check_contract(network: Network, path: Path) -> None:
     except (*ENGINE_ERRORS, ValueError, IndexError) as error:
         raise NetworkError(
             f'{path}: does not take {INPUT} (1, 3, H, W) float32 to {OUTPUT} '
-            f'({_one_line(error)}); export a network with these tensors'
+            f'({one_line(error)}); export a network with these tensors'
         ) from None
     promised = (spec.features, *spec.output_size(*size))
     if shape != promised:
@@ -273,5 +291,6 @@ def _check_contract(network: Network, path: Path) -> None:
         )
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Text of an engine's error, cut to one line."""
     return ' '.join(str(error).split())[:200]

@@ -26,6 +26,9 @@ from perception.near_to_far import NearToFar
 from perception.plane_tracker import PlaneTracker
 from perception.projection import observe, odom_from_camera
 from perception.pyramid import Pyramid, build_pyramid, scale_factor
+from perception.scene import SceneLabels
+from perception.scene_stage import make_scene
+from perception.scene_view import joined
 from perception.stereo import depth_grid
 from perception.supervisor import PointLabels, WindowLabels, label_points, supervise
 from perception.types import Costmap, DepthGrid, Float, Frame, Observation, PlaneEstimate
@@ -39,7 +42,8 @@ class Result:
     Without a plane, everything after it is None: nothing is guessed. ``labels`` are the teacher's
     and exist only on a fresh plane. ``probabilities`` (N, 5) float32 in the order of
     ``pyramid.windows``. ``sight`` and ``lesson`` are what near-to-far learning took in and what
-    came of it, where it is on. ``stage_ms`` holds the wall time of each stage that ran.
+    came of it, where it is on. ``scene`` needs no plane: it is there wherever scenes are labelled.
+    ``stage_ms`` holds the wall time of each stage that ran.
     """
 
     frame: Frame
@@ -54,6 +58,7 @@ class Result:
     observation: Observation | None = None
     sight: Sight | None = None
     lesson: Lesson | None = None
+    scene: SceneLabels | None = None
 
 
 class Traversability:
@@ -61,12 +66,14 @@ class Traversability:
     Frames in, labels out: the chain up to what ``traversability_node`` publishes.
 
     ``teach`` False leaves the teacher's window labels out where nobody learns from them.
-    ``learner`` is None where ``near_to_far.enabled`` is off.
+    ``learner`` is None where ``near_to_far.enabled`` is off, ``scene`` where ``scene.enabled`` is.
 
     Raises
     ------
     StateError
         ``near_to_far.state`` names no state of this network.
+    NetworkError, ConfigError
+        ``scene.network`` names no scene network, or ``scene.costs`` does not fit its classes.
     """
 
     def __init__(self, config: Config, network: Network, *, teach: bool = True) -> None:
@@ -75,6 +82,7 @@ class Traversability:
         self.teach = teach
         self.tracker = PlaneTracker(config.plane, config.mount)
         self.learner = make_learner(config, network)
+        self.scene = make_scene(config.scene)
 
     def reset(self) -> None:
         """Forget plane and places, as after a jump backwards in time; what was learned stays."""
@@ -84,10 +92,10 @@ class Traversability:
 
     def reconfigured(self, config: Config) -> 'Traversability':
         """The same network with other settings; the plane and what was learned are kept."""
-        learned = config.near_to_far.model_copy(update={'state': ''})
-        other = Traversability(config.model_copy(update={'near_to_far': learned}), self.network,
-                               teach=self.teach)
-        other.config = config
+        lean = {'near_to_far': config.near_to_far.model_copy(update={'state': ''}),
+                'scene': config.scene.model_copy(update={'enabled': False})}
+        other = Traversability(config.model_copy(update=lean), self.network, teach=self.teach)
+        other.config, other.scene = config, self.scene
         other.tracker.restore(self.tracker.save())
         if self.learner is not None and other.learner is not None:
             other.learner = self.learner.reconfigured(config.near_to_far)
@@ -107,8 +115,9 @@ class Traversability:
         """
         config, clock = self.config, StageClock()
         grid, estimate = self._ground(frame, clock)
+        scene = self._look(frame, clock)
         if estimate is None:
-            return Result(frame, clock.ms, grid)
+            return Result(frame, clock.ms, grid, scene=scene)
         with clock('preprocess'):
             pyramid = self.lay_pyramid(estimate)
             strips = band_strips(frame.image, pyramid, self.contrast, self.network.spec.receptive)
@@ -127,8 +136,11 @@ class Traversability:
             depth = (points, grid) if points and grid else None
             observation = observe(pyramid, probabilities, config.map, depth,
                                   lesson.confidence if lesson else None)
+            if self.scene and scene and config.scene.weight:
+                observation = joined(observation, self.scene.observe(
+                    scene, estimate.plane, config.map, depth))
         return Result(frame, clock.ms, grid, estimate, pyramid, points, labels, probabilities,
-                      observation=observation, sight=sight, lesson=lesson)
+                      observation=observation, sight=sight, lesson=lesson, scene=scene)
 
     def _ground(
         self, frame: Frame, clock: 'StageClock'
@@ -144,6 +156,13 @@ class Traversability:
                 'mount.calibration, or set mount.height_m and mount.pitch_rad'
             )
         return grid, estimate
+
+    def _look(self, frame: Frame, clock: 'StageClock') -> SceneLabels | None:
+        """Scene labels of the image, where they are wanted."""
+        if self.scene is None:
+            return None
+        with clock('scene'):
+            return self.scene.label(frame.image)
 
     def _teach(
         self, grid: DepthGrid | None, estimate: PlaneEstimate, pyramid: Pyramid

@@ -2,8 +2,7 @@
 """The newest poses of the robot, looked up at image stamps; safe across threads."""
 
 from bisect import bisect_left
-from threading import Condition
-from time import monotonic
+from threading import Lock
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -17,20 +16,21 @@ class PoseBuffer:
     """
     Poses of the last ``seconds``, interpolated as a replay does it.
 
-    A look-up needs a pose on both sides of its stamp; where the later one may still come, it
-    waits for it. A jump of the stamps backwards empties the buffer.
+    A look-up needs a pose on both sides of its stamp; ``covers`` tells whether the later one has
+    come. Where an end of the buffer had to stand in for the pose between two, that is counted in
+    ``held``. A jump of the stamps backwards empties the buffer.
     """
 
     def __init__(self, seconds: float = 10.0) -> None:
         self._keep_ns = round(seconds * 1e9)
         self._stamps: list[int] = []
         self._poses: list[Float] = []
-        self._changed = Condition()
-        self.jumps = 0
+        self._lock = Lock()
+        self.jumps = self.held = 0
 
     def add(self, stamp_ns: int, odom_from_child: Float) -> None:
         """Take in a pose (4, 4) float64; older ones than the newest are ignored."""
-        with self._changed:
+        with self._lock:
             newest = self._stamps[-1] if self._stamps else None
             if newest is not None and stamp_ns < newest - BACKWARD_NS:
                 self._stamps, self._poses = [], []
@@ -41,22 +41,11 @@ class PoseBuffer:
             self._poses.append(odom_from_child)
             first = bisect_left(self._stamps, stamp_ns - self._keep_ns)
             del self._stamps[:first], self._poses[:first]
-            self._changed.notify_all()
 
     def covers(self, stamp_ns: int) -> bool:
         """Tell whether no later pose can better the one at this stamp."""
-        with self._changed:
+        with self._lock:
             return bool(self._stamps) and self._stamps[-1] >= stamp_ns
-
-    def wait(self, stamp_ns: int, timeout_s: float) -> bool:
-        """Wait until ``covers(stamp_ns)``, at most ``timeout_s``."""
-        end = monotonic() + timeout_s
-        with self._changed:
-            while not (self._stamps and self._stamps[-1] >= stamp_ns):
-                left = end - monotonic()
-                if left <= 0 or not self._changed.wait(left):
-                    return bool(self._stamps) and self._stamps[-1] >= stamp_ns
-        return True
 
     def at(self, stamp_ns: int, tolerance_s: float) -> Float | None:
         """
@@ -64,7 +53,7 @@ class PoseBuffer:
 
         The same arithmetic as ``PoseTrack.at`` on a whole recording.
         """
-        with self._changed:
+        with self._lock:
             if not self._stamps:
                 return None
             after = bisect_left(self._stamps, stamp_ns)
@@ -73,4 +62,8 @@ class PoseBuffer:
         matrices = np.stack(poses)
         track = PoseTrack('', '', '', np.array(stamps, np.int64), matrices[:, :3, 3],
                           Rotation.from_matrix(matrices[:, :3, :3]))
-        return track.at(stamp_ns, tolerance_s)
+        pose = track.at(stamp_ns, tolerance_s)
+        if pose is not None and not stamps[0] <= stamp_ns <= stamps[-1]:
+            with self._lock:
+                self.held += 1
+        return pose

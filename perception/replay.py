@@ -20,6 +20,7 @@ from perception.camera import plane_pose
 from perception.cloud import cloud_columns
 from perception.config import Config, config_hash
 from perception.draw import overlay, predicted_images
+from perception.draw_scene import confidence_image, scene_overlay, with_legend
 from perception.errors import BagError, PerceptionError
 from perception.evaluation.true_map import read_true_map
 from perception.inference import load_network
@@ -28,9 +29,11 @@ from perception.near_to_far import NearToFar
 from perception.online_metrics import OnlineMetrics
 from perception.pipeline import Pipeline, Result, percentiles
 from perception.report import ReportData, write_report
+from perception.scene import SceneSpec
 from perception.types import CLASSES, Frame
 
 Progress = Callable[[int, int], None]
+SCENE_STRIDE = 4  # every fourth pixel each way is enough to count classes
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Metrics:
     engine: str
     network: str
     online: OnlineMetrics | None = None
+    scene: SceneSpec | None = None
     frames: int = 0
     frames_with_plane: int = 0
     stage_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -48,6 +52,7 @@ class Metrics:
     planes: list[tuple[float, float, float]] = field(default_factory=list)
     classes: NDArray[np.int64] = field(
         default_factory=lambda: np.zeros(len(CLASSES), np.int64))
+    scene_pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     last: Frame | None = None
 
     def add(self, result: Result) -> None:
@@ -59,6 +64,9 @@ class Metrics:
         self.total_ms.append(sum(result.stage_ms.values()))
         if self.online is not None:
             self.online.add(result.lesson)
+        if result.scene is not None:
+            thin = result.scene.label[::SCENE_STRIDE, ::SCENE_STRIDE]
+            self.scene_pixels += np.bincount(thin.ravel(), minlength=256)
         if result.plane is None:
             return
         if result.plane.fresh:
@@ -80,12 +88,21 @@ class Metrics:
             'total_ms': percentiles(self.total_ms) if self.total_ms else None,
             'plane': dict(zip(('height_m', 'pitch_rad', 'roll_rad'), plane, strict=True)),
             'labels': dict(zip(CLASSES, share.tolist(), strict=True)),
+            'scene': self._scene_summary(),
             'online': self.online.summary() if self.online else None,
             'config_hash': config_hash(self.config),
             'engine': self.engine,
             'network': self.network,
             'versions': versions(),
         }
+
+    def _scene_summary(self) -> dict[str, Any] | None:
+        """Scene network, and the share of each class among the pixels; None without one."""
+        if self.scene is None:
+            return None
+        share = self.scene_pixels / max(int(self.scene_pixels.sum()), 1)
+        return {'network': self.scene.name, 'sha256': self.scene.sha256,
+                'labels': dict(zip(self.scene.classes, share.tolist(), strict=False))}
 
 
 def versions() -> dict[str, str]:
@@ -163,20 +180,22 @@ def replay(
         raise BagError(f'{bag}: is where the output bag goes; choose another folder with --out')
     network = load_network(config.network.name, config.network.engine, config.network.threads)
     pipeline = Pipeline(config, network)
-    learner = pipeline.learner
+    learner, scene = pipeline.learner, pipeline.scene.network.spec if pipeline.scene else None
     with ExitStack() as stack:
         source = stack.enter_context(open_bag(bag, config))
         on_found(source.found.lines())
         out.mkdir(parents=True, exist_ok=True)
         metrics = Metrics(config, network.engine, network.spec.name,
-                          OnlineMetrics(learner) if learner else None)
+                          OnlineMetrics(learner) if learner else None, scene)
         stack.enter_context(_keeping(outputs.state, learner))
-        report = ReportData(str(bag), source.found.lines())
+        report = ReportData(str(bag), source.found.lines(), scene)
         stack.enter_context(_concluding(outputs, metrics, report, source))
         writer = stack.enter_context(BagWriter(outputs.bag, overwrite=True))
         total = len(source) if max_frames is None else min(max_frames, len(source))
         for result in _results(source, pipeline, max_frames):
             write_result(writer, result)
+            if scene is not None:
+                write_scene(writer, result, scene)
             metrics.add(result)
             report.add(result)
             on_progress(metrics.frames, total)
@@ -236,3 +255,15 @@ def write_result(writer: BagWriter, result: Result) -> None:
     writer.points('/traversability/points', stamp, frame_id, cloud_columns(result.observation))
     if result.costmap is not None:
         writer.occupancy_grid('/costmap', result.costmap)
+
+
+def write_scene(writer: BagWriter, result: Result, spec: SceneSpec) -> None:
+    """Write one frame's scene labels on the topics of the nodes; they need no plane."""
+    if result.scene is None:
+        return
+    stamp, frame_id = result.frame.stamp_ns, result.frame.camera.frame_id
+    writer.image('/scene/image', stamp, frame_id, result.scene.label, 'mono8')
+    writer.image('/scene/confidence', stamp, frame_id, confidence_image(result.scene), 'mono8')
+    painted = scene_overlay(result.frame.image, result.scene, spec.palette)
+    picture = with_legend(painted, spec.classes, spec.palette)
+    writer.compressed('/scene/overlay/compressed', stamp, frame_id, picture, 'jpeg')

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from perception import draw, report_plots
 from perception.draw_map import TrueMap, costmap_image, known_part
+from perception.draw_scene import scene_overlay, with_legend
 from perception.online_metrics import Course, CourseSample
 from perception.pipeline import Result
 from perception.pyramid import Pyramid
 from perception.report_plots import PlaneSample
+from perception.scene import SceneSpec
 from perception.types import CLASSES, UNLABELED, Costmap, Float, Image, PlaneEstimate
 
 SNAPSHOTS_SHOWN, PICTURE_WIDTH, MAP_WIDTH = 8, 720, 420
@@ -74,6 +76,7 @@ class Snapshot:
     labels_jpeg: bytes | None
     map_png: bytes | None
     note: str
+    scene_jpeg: bytes | None = None
 
 
 class ReportData:
@@ -86,10 +89,14 @@ class ReportData:
         Name of the bag, for the title.
     found : sequence of str
         What was found in it, a line each.
+    scene : SceneSpec, optional
+        The scene network, where one labels the frames.
     """
 
-    def __init__(self, bag: str, found: Sequence[str] = ()) -> None:
-        self.bag, self.found = bag, tuple(found)
+    def __init__(
+        self, bag: str, found: Sequence[str] = (), scene: SceneSpec | None = None
+    ) -> None:
+        self.bag, self.found, self.scene = bag, tuple(found), scene
         self.frames = self.fresh = 0
         self.taught = np.zeros(len(CLASSES), np.int64)
         self.predicted = np.zeros(len(CLASSES), np.int64)
@@ -140,10 +147,10 @@ class ReportData:
 
     def _snapshot(self, time_s: float, result: Result) -> Snapshot:
         """Draw and encode one frame."""
-        note, pyramid = _plane_note(result.plane), result.pyramid
+        note, pyramid, scene = _plane_note(result.plane), result.pyramid, self._scene(result)
         if pyramid is None or result.probabilities is None:
             plain = draw.resize_to_width(result.frame.image, PICTURE_WIDTH)
-            return Snapshot(time_s, jpeg(plain), None, None, note)
+            return Snapshot(time_s, jpeg(plain), None, None, note, scene)
         index = draw.window_index(pyramid, pyramid.windows.valid)
         found = predicted_labels(pyramid, result.probabilities)
         image = result.frame.image
@@ -156,7 +163,15 @@ class ReportData:
         grid = None
         if result.costmap is not None:
             grid = png(map_picture(result.costmap, self.path_xy, MAP_WIDTH))
-        return Snapshot(time_s, shown, taught, grid, note)
+        return Snapshot(time_s, shown, taught, grid, note, scene)
+
+    def _scene(self, result: Result) -> bytes | None:
+        """Scene labels of one frame, with their legend."""
+        if self.scene is None or result.scene is None:
+            return None
+        painted = scene_overlay(result.frame.image, result.scene, self.scene.palette)
+        shown = draw.resize_to_width(painted, PICTURE_WIDTH)
+        return jpeg(with_legend(shown, self.scene.classes, self.scene.palette))
 
 
 def predicted_labels(

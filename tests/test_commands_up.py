@@ -33,6 +33,7 @@ def test_arguments_for_ros(tmp_path):
     ('    stereo: {scael: 2}\n', ConfigError, "unknown key 'stereo.scael'"),
     ('    cost: {gain: high}\n', ConfigError, r'cost\.gain'),
     ('    network: {name: none}\n', NetworkError, "network 'none'"),
+    ('    scene: {enabled: true, network: none}\n', NetworkError, "network 'none'"),
     ('    mount: {calibration: none}\n', CalibrationError, r'none\.yaml cannot be read'),
 ])
 def test_bad_parameters_stop_before_ros_starts(tmp_path, text, error, message):

@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from perception.commands.up import NODES
+from perception.commands.up import ALL_NODES, NODES, nodes_for
 from perception.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / 'launch'
-LEFT_TO_PARAMS = {'params_file', 'calibration', 'engine', 'autostart', 'use_sim_time'}
+LEFT_TO_PARAMS = {'params_file', 'calibration', 'engine', 'scene', 'autostart', 'use_sim_time'}
 ARGUMENTS = LEFT_TO_PARAMS | {'namespace', 'log_level', 'respawn', 'costmap', 'rviz'}
 REPLAY_ARGUMENTS = {'bag', 'rate', 'loop', 'rviz', 'use_sim_time', 'params_file'}
 KIND_OF_DISPLAY = {
@@ -84,8 +84,16 @@ def test_arguments_stand_for_parameters_of_the_schema() -> None:
 def test_the_nodes_are_those_of_lagr_up() -> None:
     started = [ast.literal_eval(call.args[0])
                for call in calls(tree_of('perception.launch.py'), 'perception_node')]
-    assert tuple(started) == NODES
-    assert all(importlib.util.find_spec(f'perception.nodes.{name}') for name in NODES)
+    assert tuple(started) == ALL_NODES
+    assert all(importlib.util.find_spec(f'perception.nodes.{name}') for name in ALL_NODES)
+
+
+def test_a_scene_node_starts_where_scenes_are_to_be_labelled(tmp_path: Path) -> None:
+    path = tmp_path / 'params.yaml'
+    for enabled, nodes in (('false', NODES), ('true', ALL_NODES)):
+        path.write_text(f'/**:\n  ros__parameters:\n    scene: {{enabled: {enabled}}}\n')
+        assert tuple(nodes_for(path)) == nodes
+    assert tuple(nodes_for(None)) == NODES
 
 
 def test_everything_launched_gets_the_fast_dds_profile() -> None:

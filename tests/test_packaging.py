@@ -81,7 +81,7 @@ def test_entry_point_resolves(wheel: ZipFile) -> None:
     parser.read_string(wheel.read(name).decode())
     scripts = dict(parser['console_scripts'])
     assert scripts['lagr'] == 'perception.commands.main:main'
-    assert set(scripts) == {'lagr', 'traversability_node', 'costmap_node'}
+    assert set(scripts) == {'lagr', 'traversability_node', 'costmap_node', 'scene_node'}
     installed = importlib.util.find_spec('rclpy') is not None
     for name, target in scripts.items() if installed else [('lagr', scripts['lagr'])]:
         assert callable(importlib.metadata.EntryPoint(name, target, 'console_scripts').load())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The newest poses: the same numbers as a recording gives, jumps, and waiting across threads."""
+"""The newest poses: the same numbers as a recording gives, jumps, and look-ups across threads."""
 
 from queue import Queue
-from threading import Barrier, Thread
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -16,7 +16,6 @@ from perception.pose_buffer import PoseBuffer
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
-LONG_S = 1e5  # a wait that nobody ends hangs, and the join below fails
 
 
 def rigid(x, yaw=0.0, pitch=0.0):
@@ -78,7 +77,6 @@ def test_an_empty_buffer_knows_nothing():
     buffer = PoseBuffer()
     assert buffer.at(0, 5.0) is None
     assert not buffer.covers(0)
-    assert not buffer.wait(0, 0.0)
 
 
 def test_old_poses_are_forgotten():
@@ -110,62 +108,18 @@ def test_a_jump_backwards_clears():
     (START - 1, True), (START, True), (START + 1, False),
 ])
 def test_covered_is_what_no_later_pose_can_better(stamp_ns, covered):
-    buffer = filled(START - SECOND, START)
-    assert buffer.covers(stamp_ns) == covered
-    assert buffer.wait(stamp_ns, 0.0) == covered
-    assert buffer.wait(stamp_ns, -1.0) == covered
+    assert filled(START - SECOND, START).covers(stamp_ns) == covered
 
 
-def test_waiting_ends_with_the_pose_that_covers():
-    """
-    One thread waits for stamps 1, 2, ...; each pose is added when the one before was seen.
-
-    A pose that covers nothing comes first each time, so a wake-up alone must not end the wait.
-    """
-    buffer, seen, rounds = PoseBuffer(), Queue(), 300
-
-    def waiter():
-        for stamp in range(1, rounds + 1):
-            seen.put((buffer.wait(START + 2 * stamp, LONG_S), buffer.covers(START + 2 * stamp)))
-
-    thread = Thread(target=waiter, daemon=True)
-    thread.start()
-    for stamp in range(1, rounds + 1):
-        buffer.add(START + 2 * stamp - 1, rigid(0.0))
-        buffer.add(START + 2 * stamp, rigid(float(stamp)))
-        assert seen.get(timeout=60) == (True, True)
-    thread.join(60)
-    assert not thread.is_alive()
-
-
-def test_every_waiting_thread_wakes():
-    """Four threads wait for the one pose of each round."""
-    buffer, ready, results, rounds = PoseBuffer(), Barrier(5), Queue(), 60
-
-    def waiter():
-        for stamp in range(rounds):
-            ready.wait(60)
-            results.put(buffer.wait(START + stamp, LONG_S))
-
-    threads = [Thread(target=waiter, daemon=True) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for stamp in range(rounds):
-        ready.wait(60)
-        buffer.add(START + stamp, rigid(1.0))
-        assert [results.get(timeout=60) for _ in threads] == [True] * 4
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-
-
-def test_wait_gives_up_in_time():
-    """Poses that do not cover the stamp keep coming, and do not prolong the wait."""
-    buffer = filled(START)
-    thread = Thread(target=lambda: [buffer.add(START + i, rigid(0.0)) for i in range(1, 50)])
-    thread.start()
-    assert not buffer.wait(START + SECOND, 0.001)
-    thread.join(60)
+@pytest.mark.parametrize(('stamp_ns', 'tolerance_s', 'held'), [
+    (START - 1, 0.1, 1), (START, 0.1, 0), (START + 3, 0.1, 0),
+    (START + SECOND, 0.1, 0),
+    (START + SECOND + 1, 0.1, 1), (START + SECOND + 1, 0.0, 0),
+])
+def test_poses_that_an_end_stands_in_for_are_counted(stamp_ns, tolerance_s, held):
+    buffer = filled(START, START + SECOND)
+    assert (buffer.at(stamp_ns, tolerance_s) is None) == (tolerance_s == 0.0)
+    assert buffer.held == held
 
 
 def test_look_ups_while_another_thread_writes_are_never_torn():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``lagr train features``: from seeds to a checkpoint that ``lagr export`` takes."""
+"""``lagr train``: from seeds to a checkpoint that ``lagr export`` takes."""
 
 import shlex
 from pathlib import Path
@@ -42,6 +42,28 @@ def features(
                f'--out {settings.network}.onnx')
 
 
+@app.command()
+def scene(
+    config: Annotated[Path, typer.Option(help='YAML file of settings, such as config/scene/*')],
+    out: Annotated[Path, typer.Option(help='Folder of the run; an interrupted run goes on')],
+    set_: Annotated[list[str] | None, typer.Option('--set', help='setting=value')] = None,
+) -> None:
+    """
+    Train a scene network on labelled data sets, write trained.pt.
+
+    Several GPUs or processes: torchrun --nproc-per-node N $(which lagr) train scene ...
+    """
+    from perception.training.scene_config import SceneSettings
+    from perception.training.scene_run import run_scene
+
+    settings = validated(SceneSettings, _read(config) | _overrides(set_ or []), str(config))
+    command = shlex.join(['lagr', 'train', 'scene', f'--config={config}',
+                          *(f'--set={text}' for text in set_ or [])])
+    with Progress(transient=True) as progress:
+        path = run_scene(settings, out, command, progress)
+    typer.echo(f'{path}: export it with lagr export --network {path} --out NAME.onnx')
+
+
 def validated(model: Any, values: dict[str, Any], source: str) -> Any:
     """Settings from plain values; the error names the first wrong key."""
     from pydantic import ValidationError
@@ -74,5 +96,8 @@ def _overrides(texts: list[str]) -> dict[str, Any]:
         key, equals, value = text.partition('=')
         if not equals:
             raise ConfigError(f'--set {text!r}: write setting=value')
-        values[key.strip()] = yaml.safe_load(value)
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f'--set {text!r}: the value is no YAML') from None
     return values

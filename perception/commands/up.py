@@ -12,6 +12,8 @@ from perception.config import load_config
 from perception.errors import NodeError
 
 NODES = ('traversability_node', 'costmap_node')
+SCENE_NODE = 'scene_node'  # beside them where scene.enabled says so
+ALL_NODES = (*NODES, SCENE_NODE)
 
 
 def up(
@@ -19,19 +21,20 @@ def up(
     processes: Annotated[bool, typer.Option(
         '--processes', help='One process a node, rather than one for all')] = False,
     node: Annotated[list[str] | None, typer.Option(
-        help=f'Start only this one of {", ".join(NODES)}; may be repeated')] = None,
+        help=f'Start only this one of {", ".join(ALL_NODES)}; may be repeated')] = None,
     namespace: Annotated[str, typer.Option(help='Namespace of the nodes')] = '',
     log_level: Annotated[str, typer.Option(help='debug, info, warn, error or fatal')] = 'info',
     use_sim_time: Annotated[bool, typer.Option(
         '--use-sim-time', help='Follow /clock')] = False,
 ) -> None:
     """Start the ROS 2 nodes until SIGINT or SIGTERM (needs the extra ros)."""
-    names = node or list(NODES)
-    for name in names:
-        if name not in NODES:
-            raise typer.BadParameter(f'{name!r}: choose {", ".join(NODES)}', param_hint='--node')
+    for name in node or []:
+        if name not in ALL_NODES:
+            raise typer.BadParameter(f'{name!r}: choose {", ".join(ALL_NODES)}',
+                                     param_hint='--node')
     if params is not None:
         check_params(params)
+    names = node or nodes_for(params)
     arguments = ros_arguments(params, namespace, log_level, use_sim_time)
     for number in (signal.SIGINT, signal.SIGTERM):  # the imports take a second
         signal.signal(number, lambda *_: sys.exit(0))
@@ -40,15 +43,23 @@ def up(
     (run_processes if processes else run_here)(names, arguments)
 
 
+def nodes_for(params: Path | None) -> list[str]:
+    """Nodes that a parameter file asks for."""
+    scenes = params is not None and load_config(params).scene.enabled
+    return [*NODES, SCENE_NODE] if scenes else list(NODES)
+
+
 def check_params(path: Path) -> None:
     """Fail now, with one line, on what a node would refuse later: keys, types, files."""
     from perception.inference import network_path, read_manifest
     from perception.mounts import load_mounts
+    from perception.scene_stage import check_scene
 
     config = load_config(path)
     read_manifest(network_path(config.network.name))
     if config.mount.calibration:
         load_mounts(config.mount.calibration)
+    check_scene(config.scene)
 
 
 def ros_arguments(

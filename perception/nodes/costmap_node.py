@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fuse the points of one or more traversability nodes over poses into a cost map for Nav2."""
 
-from collections import deque
 from dataclasses import dataclass, replace
 from time import monotonic, perf_counter
 from typing import Any
@@ -18,6 +17,7 @@ from perception.mapping import Mapper, unknown_like
 from perception.monitor import RateMeter, StageTimes
 from perception.nodes.diagnostics import Status
 from perception.nodes.lifecycle import PerceptionNode, Topic
+from perception.nodes.line import Line
 from perception.nodes.poses import ODOMETRY, Poses, check_mount
 from perception.nodes.reports import (
     map_cause,
@@ -69,7 +69,6 @@ class Waiting:
     source: Source
     stamp_ns: int
     data: bytes
-    arrived_s: float
 
 
 class CostmapNode(PerceptionNode):
@@ -93,12 +92,12 @@ class CostmapNode(PerceptionNode):
 
     def __init__(self) -> None:
         self.sources: dict[str, Source] = {}
-        self.waiting: deque[Waiting] = deque()
+        self.waiting: Line[Waiting] = Line(MOST_WAITING)
         self.poses: Poses | None = None
         self._mapper: Mapper | None = None
         self._timer: Any = None
         self.last: Costmap | None = None
-        self.unknown = False
+        self.unknown = self._silent = False
         self._checks = self.dropped = self.jumps = 0
         self.maps, self.times = RateMeter(), StageTimes()
         super().__init__('costmap_node')
@@ -125,7 +124,8 @@ class CostmapNode(PerceptionNode):
         for source in self.sources.values():
             for subscription in source.subscriptions:
                 self.destroy_subscription(subscription)
-        self.sources, self.waiting = {}, deque()
+        self.sources = {}
+        self.waiting.clear()
         self.poses = self._timer = self.last = None
 
     def release(self) -> None:
@@ -142,6 +142,7 @@ class CostmapNode(PerceptionNode):
         self._checks += 1
         if self._checks % LOOK_EVERY == 0:
             self._look()
+        self.waiting.check(self.config.input.pose_tolerance_s)
         self._drain()
         self._mind_silence()
 
@@ -190,17 +191,14 @@ class CostmapNode(PerceptionNode):
         if follows and not jumped:  # the rest of the round that ended
             self.dropped += 1
             return
-        self.waiting.append(Waiting(source, stamp_ns, data, monotonic()))
-        if len(self.waiting) > MOST_WAITING:
-            self.waiting.popleft()
-            self.dropped += 1
+        self.dropped += self.waiting.add(Waiting(source, stamp_ns, data))
         self._drain()
 
     def _begin_again(self, leader: Source) -> None:
         """Stamps of a camera jumped backwards: forget the map; the others' jumps are the same."""
         self.get_logger().warning('stamps jumped backwards: map and queues are reset')
         self.jumps += 1
-        self.waiting.clear()
+        self.dropped += self.waiting.clear()
         for source in self.sources.values():
             if source is not leader and source.newest_ns is not None:
                 source.follows_until_s = monotonic() + FOLLOW_S
@@ -211,9 +209,7 @@ class CostmapNode(PerceptionNode):
     def _drain(self) -> None:
         """Fuse what has its pose, in the order of arrival."""
         while self.waiting:
-            first = self.waiting[0]
-            age = monotonic() - first.arrived_s
-            final = age >= self.config.input.pose_tolerance_s
+            first, final = self.waiting.first, self.waiting.final
             try:
                 if not self._try(first, final=final):
                     return
@@ -225,7 +221,7 @@ class CostmapNode(PerceptionNode):
             except MessageError as error:
                 self.dropped += 1
                 self.fault('points', str(error))
-            self.waiting.popleft()
+            self.waiting.pop()
 
     def _try(self, item: Waiting, *, final: bool) -> bool:
         """Fuse and publish one message; False where its pose may still come."""
@@ -277,10 +273,15 @@ class CostmapNode(PerceptionNode):
         self.send('costmap', encode.occupancy_grid_message(costmap))
 
     def _mind_silence(self) -> None:
-        """Publish an all-unknown grid, once, where no new map came for ``stale_after_s``."""
-        age = self.maps.age_s()
-        if self.last is None or self.unknown or age is None or (
-                age < self.config.input.stale_after_s):
+        """
+        Publish an all-unknown grid, once, where no new map came for ``stale_after_s``.
+
+        Two checks must find that: between them a node that stood still takes what has come.
+        """
+        age, before = self.maps.age_s(), self._silent
+        self._silent = self.last is not None and not self.unknown and age is not None and (
+            age >= self.config.input.stale_after_s)
+        if age is None or not (before and self._silent):
             return
         self._forget()
         self.fault('stale', f'no new cost map for {age:.1f} s: all cells are unknown until input '

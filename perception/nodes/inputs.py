@@ -73,14 +73,16 @@ class CameraInputs:
     Stereo pair, RGB-D pair, camera and lidar, or camera of a running graph; and its bumper.
 
     ``on_shot`` gets every matched instant, ``on_jump`` is told when stamps jump backwards.
+    ``alone`` takes the left or only camera by itself, chosen as for a pair.
     """
 
     def __init__(
         self, node: PerceptionNode, config: InputConfig, *, on_shot: Callable[[Shot], None],
-        on_jump: Callable[[], None],
+        on_jump: Callable[[], None], alone: bool = False,
     ) -> None:
-        self._node = node
-        self._config = replace_names(node, config)
+        self._node, self._alone = node, alone
+        self._config = replace_names(node, config.model_copy(
+            update={'lidar_topic': '', 'bumper_topic': ''} if alone else {}))
         self._on_shot, self._on_jump = on_shot, on_jump
         self.topics = LiveTopics(node, self._config, self._receive)
         self.rate, self.partners, self.matches = RateMeter(), RateMeter(), RateMeter()
@@ -123,7 +125,7 @@ class CameraInputs:
             self._node.get_logger().warning(f'{self.chosen.image.topic} is gone: looking again')
             self._lost_before, self.chosen = self.lost, None
             self.topics.close()
-        if self.chosen is None or self.chosen.kind == 'mono':
+        if self.chosen is None or (self.chosen.kind == 'mono' and not self._alone):
             self.topics.look()  # the other half of a pair may come later
             if self._looks % CHOOSE_EVERY == 0:
                 self._choose()
@@ -155,9 +157,9 @@ class CameraInputs:
             return
         if self.chosen is not None and len(topics.watched) == 1 + len(self._infos):
             return  # nothing new beside the one camera
+        self.searching = topics.silent()
         if not (topics.complete or topics.settled):
             return
-        self.searching = topics.silent()
         try:
             chosen = choose_inputs(topics, StaticTree({}), self._config)
         except PerceptionError as error:
@@ -165,6 +167,8 @@ class CameraInputs:
             return
         if chosen.kind == 'mono' and (not topics.settled or self.searching):
             return  # the other half of a pair may still come
+        if self._alone:
+            chosen = chosen.alone
         if self.chosen is None or chosen.kind != 'mono':
             self._take(chosen)
         elif topics.settled:

@@ -67,6 +67,7 @@ class LiveTopics:
         self.watched: dict[str, Peek] = {}
         self._useless: set[str] = set()
         self.newest_s = monotonic()  # when the last topic appeared
+        self._heard_s: float | None = None  # when the first message came
 
     @property
     def topics(self) -> dict[str, str]:
@@ -108,6 +109,7 @@ class LiveTopics:
     def close(self) -> None:
         """Stop watching."""
         self.keep([])
+        self._heard_s = None
 
     @property
     def spoken(self) -> int:
@@ -121,8 +123,13 @@ class LiveTopics:
 
     @property
     def settled(self) -> bool:
-        """True where no topic appeared lately."""
-        return monotonic() - self.newest_s >= SILENT_S
+        """
+        True where all that is to come has had its time: no topic appeared lately, and one speaks.
+
+        A player advertises its topics long before it plays; then they begin one after another.
+        """
+        return self._heard_s is not None and (
+            monotonic() - max(self.newest_s, self._heard_s) >= SILENT_S)
 
     def silent(self) -> str:
         """Name image topics whose publisher is matched but gave nothing, with the remedy."""
@@ -150,7 +157,8 @@ class LiveTopics:
         small for its images then loses them, even if it is reliable itself.
         """
         for topic, peek in self.watched.items():
-            lost = peek.losses.recent_share > BAD_LOSS or self._is_silent(topic, peek)
+            lost = peek.losses.recent_share > BAD_LOSS or (
+                self.settled and self._is_silent(topic, peek))
             if peek.reliable or not lost or peek.subscription is None or (
                     not self._offers_reliable(topic)):
                 continue
@@ -185,6 +193,7 @@ class LiveTopics:
     def _subscribe(self, topic: str, peek: Peek) -> None:
         def receive(data: bytes) -> None:
             peek.newest = data
+            self._heard_s = self._heard_s or monotonic()
             self._on_data(topic, data)
 
         qos = reliable(5) if peek.reliable else best_effort()

@@ -19,8 +19,8 @@ from perception.config import Config, with_values
 from perception.errors import ConfigError
 from perception.section import Section
 
-READ_ONLY = ('input', 'mount', 'network', 'autostart')
-"""Sections read when a node is made: topics, frames, the network. Everything else may change."""
+READ_ONLY = ('input', 'mount', 'network', 'scene', 'autostart')
+"""Sections read when a node is made: topics, frames, the networks. Everything else may change."""
 
 ROS_OWN = ('use_sim_time', 'start_type_description_service')
 _INT64 = 2**63 - 1
@@ -144,5 +144,5 @@ def _text(field: FieldInfo) -> str:
 def _type_name(value: Any) -> str:
     """ROS's name of a parameter type."""
     if isinstance(value, list):
-        return 'double array'
+        return f'{_type_name(value[0])} array'
     return {bool: 'bool', int: 'integer', float: 'double', str: 'string'}[type(value)]

@@ -23,6 +23,7 @@ from perception.nodes.stop import Stop
 from perception.nodes.wire import message_class
 
 QUIET_S = 1.0  # no subscriber added for so long
+LINGER_S = 1.0  # at the end: messages on their way go with the process that sent them
 PATIENCE_S = 10.0
 CLOCK_S = 0.025
 STATIC = ('/tf_static',)
@@ -160,6 +161,7 @@ def play(
             player.play_once(options, ended.wait,
                              lambda done: on_progress(done, bag.duration_ns * 1e-9))
             if not options.loop:
+                ended.wait(LINGER_S)
                 break
     return not ended.asked
 

@@ -4,7 +4,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from threading import Event
 from time import monotonic
 from typing import Any
 
@@ -18,8 +17,10 @@ from perception.errors import CalibrationError, TransformError
 from perception.monitor import RateMeter
 from perception.mounts import calibrated_mount, load_mounts
 from perception.nodes.lifecycle import PerceptionNode
+from perception.nodes.line import Expectation
 from perception.nodes.transforms import INSTALLED, Transforms
 from perception.nodes.wire import (
+    LossCounter,
     best_effort,
     from_bytes,
     resolved,
@@ -32,7 +33,6 @@ from perception.types import Float
 
 ODOMETRY = 'nav_msgs/Odometry'
 LOOK_PERIOD_S = 0.5
-TF_POLL_S = 0.005
 TF_RETRY_S = 1.0
 TF_GRACE_S = 2.0
 """``auto`` waits so long for the transform of a camera before it takes the next source."""
@@ -77,7 +77,7 @@ class Poses:
         self, node: PerceptionNode, config: Config, on_pose: Callable[[], None] = lambda: None,
     ) -> None:
         self._node, self._config, self._on_pose = node, config, on_pose
-        self.rate = RateMeter()
+        self.rate, self.losses = RateMeter(), LossCounter()
         self.topic = ''
         self.frame, self.child = config.input.odom_frame, config.input.base_frame
         self._tf = Transforms(node, self.frame, self.child) if (
@@ -88,7 +88,7 @@ class Poses:
         self._asked_s: dict[str, float] = {}
         self._retried_s = 0.0
         self._from_tf = False
-        self._pause = Event()
+        self._expectation = Expectation()
         self._stuck, self._position = 0, (0.0, 0.0, 0.0)
         self._timer = steady_timer(node, LOOK_PERIOD_S, self._look)
         self._look()
@@ -156,17 +156,15 @@ class Poses:
             self.rate.tick()
         return found
 
-    def wait(self, stamp_ns: int, timeout_s: float) -> None:
-        """Wait for the odometry or transform that brackets a stamp, if any comes at all."""
-        age = self.rate.age_s()
-        if age is None or age >= self._config.input.stale_after_s:
-            timeout_s = 0.0  # it is dead: labels go on without
-        if self.tf is None:
-            self._buffer.wait(stamp_ns, timeout_s)
-            return
-        end = monotonic() + timeout_s
-        while not self.ready(stamp_ns) and monotonic() < end:
-            self._pause.wait(TF_POLL_S)
+    def awaited(self, stamp_ns: int) -> bool:
+        """Tell whether the pose at a stamp is not ready, but may still come."""
+        return not self.ready(stamp_ns) and self._expectation.holds(
+            self.rate.age_s(), self._config.input.stale_after_s, self._is_published)
+
+    def _is_published(self) -> bool:
+        """Tell whether somebody gives poses, though none may have come yet."""
+        return self.tf is not None or any(
+            self._node.count_publishers(topic) for topic in self._subscriptions)
 
     def at(self, stamp_ns: int) -> Float:
         """
@@ -180,10 +178,18 @@ class Poses:
         if self.tf is not None:
             return self.tf.odom_from_base(stamp_ns)
         tolerance = self._config.input.pose_tolerance_s
+        held = self.held
         pose = self._buffer.at(stamp_ns, tolerance)
         if pose is None:
             raise TransformError(self._no_pose(tolerance))
+        if self.held > held:
+            self._fault_held(tolerance)
         return pose @ self._child_from_base()
+
+    @property
+    def held(self) -> int:
+        """Poses that the last or first one of odometry stood in for."""
+        return self._buffer.held
 
     def between(self, target: str, source: str) -> Float:
         """
@@ -274,7 +280,7 @@ class Poses:
             if topic not in self._subscriptions:
                 self._subscriptions[topic] = subscribe_bytes(
                     self._node, ODOMETRY, topic, best_effort(20),
-                    partial(self._receive, topic))
+                    partial(self._receive, topic), self.losses)
 
     def _receive(self, topic: str, data: bytes) -> None:
         if self.topic not in ('', topic):
@@ -326,6 +332,11 @@ class Poses:
 
     def _fault(self, text: str) -> None:
         self._node.fault('odometry', text)
+
+    def _fault_held(self, tolerance_s: float) -> None:
+        self._node.fault('pose', f'{self.topic}: an image got the nearest pose, as none on both '
+                         f'sides of it came within input.pose_tolerance_s = {tolerance_s:g} s '
+                         '(poses_held); publish odometry sooner or faster, or raise the parameter')
 
     def _no_pose(self, tolerance_s: float) -> str:
         age = self.rate.age_s()

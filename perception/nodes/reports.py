@@ -14,13 +14,14 @@ from perception.nodes.diagnostics import ERROR, WARN, Status, time_values
 from perception.nodes.inputs import CameraInputs, describe
 
 if TYPE_CHECKING:
+    from perception.nodes.camera_node import CameraNode
     from perception.nodes.costmap_node import CostmapNode
     from perception.nodes.traversability_node import TraversabilityNode
 
 
 @dataclass
 class Tally:
-    """What became of the frames of a traversability_node."""
+    """What became of the frames of a node that looks at a camera."""
 
     answers: RateMeter = field(default_factory=RateMeter)
     times: StageTimes = field(default_factory=StageTimes)
@@ -30,7 +31,7 @@ class Tally:
     dropped: int = 0
 
 
-def input_status(node: TraversabilityNode) -> Status:
+def input_status(node: CameraNode) -> Status:
     """Cameras: what was taken, rates, and what became of every frame."""
     status, inputs = Status('input'), node.inputs
     status.report(ERROR, node.faults.recent('input', 'frame'))
@@ -61,7 +62,7 @@ def input_status(node: TraversabilityNode) -> Status:
 
 
 def _input_values(
-    node: TraversabilityNode, inputs: CameraInputs, matcher: LiveMatcher
+    node: CameraNode, inputs: CameraInputs, matcher: LiveMatcher
 ) -> dict[str, Any]:
     """Every frame that came is answered, dropped, refused, without a plane, or unmatched."""
     return {
@@ -74,14 +75,14 @@ def _input_values(
     }
 
 
-def _dead(node: TraversabilityNode, inputs: CameraInputs, topic: str) -> str:
+def _dead(node: CameraNode, inputs: CameraInputs, topic: str) -> str:
     age = inputs.rate.age_s()
     since = 'never' if age is None else f'{age:.1f} s ago'
     return (f'no image on {topic}: last one {since}, {node.count_publishers(topic)} publisher(s); '
             + (inputs.topics.silent() or 'check the camera driver'))
 
 
-def _bumperless(node: TraversabilityNode) -> str:
+def _bumperless(node: CameraNode) -> str:
     """Say that nobody publishes the named bumper, or something else."""
     name = node.config.input.bumper_topic
     if not name:
@@ -95,7 +96,7 @@ def _bumperless(node: TraversabilityNode) -> str:
         f'input.bumper_topic = {topic}: nobody publishes it; start the driver of the bumper')
 
 
-def _unused(node: TraversabilityNode, inputs: CameraInputs) -> str:
+def _unused(node: CameraNode, inputs: CameraInputs) -> str:
     """Why images of the first camera are not used: stamps, or the other half of the pair."""
     matcher, chosen = inputs.matcher, inputs.chosen
     assert matcher is not None
@@ -146,11 +147,16 @@ def engine_status(node: TraversabilityNode) -> Status:
         spec = node.network.spec
         status.values = {'engine': engine_text(node), 'network': spec.name,
                          'sha256': spec.sha256, 'threads': node.config.network.threads}
-    elif node.loading_s is not None:
-        status.report(WARN, f'loading {name} for {monotonic() - node.loading_s:.0f} s')
     else:
-        status.report(WARN, 'no network loaded')
+        status.report(WARN, loading_text(node, name))
     return status
+
+
+def loading_text(node: CameraNode, name: str) -> str:
+    """Say that a network is not there, or not yet."""
+    if node.loading_s is None:
+        return 'no network loaded'
+    return f'loading {name} for {monotonic() - node.loading_s:.0f} s'
 
 
 def transform_status(node: TraversabilityNode | CostmapNode) -> Status:
@@ -159,8 +165,10 @@ def transform_status(node: TraversabilityNode | CostmapNode) -> Status:
                                           'bad_poses': node.faults.counts['odometry']})
     status.report(ERROR, node.faults.recent('odometry'))
     status.report(ERROR, node.faults.recent('transform'))
+    status.report(WARN, node.faults.recent('pose'))
     if node.poses is not None:
-        status.values['source'] = node.poses.source
+        status.values |= {'source': node.poses.source, 'poses_held': node.poses.held,
+                          'odometry_lost': node.poses.losses.lost}
         status.values['odometry_age_s'] = node.poses.rate.age_s()
     return status
 

@@ -1,33 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label every camera frame: traversability images and points, and the ground plane."""
 
-from threading import Lock, Thread
-from time import monotonic
+from threading import Lock
 from typing import Any
 
 from perception import bag_encode as encode
 from perception.bench import read_pair
 from perception.camera import plane_pose
 from perception.cloud import cloud_columns
-from perception.config import NetworkConfig, with_values
+from perception.config import Config, NetworkConfig, with_values
 from perception.draw import overlay, predicted_images
-from perception.errors import (
-    CalibrationError,
-    NetworkError,
-    NodeError,
-    PerceptionError,
-    TransformError,
-)
+from perception.errors import CalibrationError, NodeError, PerceptionError, TransformError
 from perception.inference import Network, load_network, network_path, read_manifest
 from perception.near_to_far import NearToFar
+from perception.nodes.camera_node import CameraNode
 from perception.nodes.diagnostics import Status
 from perception.nodes.inputs import CameraInputs, Shot
 from perception.nodes.learning import Watch, check_state, learning_status, offer_services
-from perception.nodes.lifecycle import PerceptionNode, Service, Topic
+from perception.nodes.lifecycle import Service, Topic
+from perception.nodes.line import Line
 from perception.nodes.live_topics import CAMERA_TYPES
 from perception.nodes.poses import ODOMETRY, Poses, check_mount
 from perception.nodes.reports import (
-    Tally,
     engine_status,
     engine_text,
     input_status,
@@ -36,17 +30,17 @@ from perception.nodes.reports import (
     transform_status,
 )
 from perception.nodes.run import main as run_main
-from perception.nodes.wire import prepare_codecs
+from perception.nodes.wire import prepare_codecs, steady_timer
 from perception.nodes.worker import NewestWorker
 from perception.pipeline import Result, Traversability
+from perception.scene_stage import check_scene
 from perception.types import CLASSES, UNLABELED, Float, Frame
 
-LOAD_PATIENCE_S = 2.0  # below the 4 s after which Nav2's lifecycle manager gives a node up
-JUMP_APART_S = 1.0  # bags begin again more rarely
-POSE_WAIT_S = 0.05  # for the odometry that brackets an image; labels do not depend on it
+CHECK_PERIOD_S = 0.01  # while frames wait for their pose
+MOST_WAITING = 20
 
 
-class TraversabilityNode(PerceptionNode):
+class TraversabilityNode(CameraNode):
     """Camera images in; class labels, their confidence, points for the map, the plane out."""
 
     published = (
@@ -82,23 +76,20 @@ class TraversabilityNode(PerceptionNode):
                 '`near_to_far.state`; fails where that names none'),
     )
     sections = ('input', 'stereo', 'plane', 'mount', 'pyramid', 'contrast', 'network',
-                'supervisor', 'near_to_far', 'map')
+                'supervisor', 'near_to_far', 'scene', 'map')
     reports = ('statuses `node`, `input`, `output`, `plane`, `learning`, `transforms`, `engine`: '
                'rates, ages, dropped frames, stage p50 and p99, labels and weights in use by '
                'range, network and its hash, failures')
 
     def __init__(self) -> None:
         self.network: Network | None = None
-        self.inputs: CameraInputs | None = None
         self.poses: Poses | None = None
-        self.loading_s: float | None = None
-        self.tally = Tally()
         self.learning = Watch()
         self.between_frames = Lock()  # held while a frame is worked on
         self._chain: Traversability | None = None
-        self._worker: NewestWorker[Shot] | None = None
-        self._load_error = ''
-        self._jumped, self._jumped_s = False, -JUMP_APART_S
+        self._line: Line[Shot] = Line(MOST_WAITING)
+        self._timer: Any = None
+        self._jumped = False
         super().__init__('traversability_node')
         offer_services(self)
 
@@ -107,21 +98,16 @@ class TraversabilityNode(PerceptionNode):
         check_mount(self.config.mount)
         network = self.config.network
         check_state(self.config.near_to_far, read_manifest(network_path(network.name)))
-        self._load_error, self.loading_s = '', monotonic()
-        self.get_logger().info(f'loading network {network.name}')
-        loader = Thread(target=self._load, args=(network, self.loading_s), name='load',
-                        daemon=True)
-        loader.start()
-        loader.join(LOAD_PATIENCE_S)
-        if self._load_error:
-            raise NetworkError(self._load_error)
+        check_scene(self.config.scene)
+        self.load_in_thread(network.name, lambda: self._load(network), self._use)
 
     def start(self) -> None:
-        """Subscribe and process the newest frame, always."""
+        """Subscribe, and process the newest frame that has its pose, always."""
         self._jumped = True  # a plane of before is none of now
         self.learning.begin()
         self._worker = NewestWorker('frames', self._process)
-        self.poses = Poses(self, self.config)
+        self.poses = Poses(self, self.config, on_pose=self._admit)
+        self._timer = steady_timer(self, CHECK_PERIOD_S, self._check)
         self.inputs = CameraInputs(self, self.config.input, on_shot=self._take,
                                    on_jump=self._jump)
         self._announce_labels()
@@ -131,15 +117,13 @@ class TraversabilityNode(PerceptionNode):
         for part in (self.inputs, self.poses):
             if part is not None:
                 part.close()
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+        self.tally.dropped += self._line.clear()
         if self._worker is not None:
             self._worker.stop()
             self.tally.dropped += self._worker.dropped
-        self.inputs = self.poses = self._worker = None
-
-    @property
-    def dropped(self) -> int:
-        """Frames that a newer one replaced before they were worked on."""
-        return self.tally.dropped + (self._worker.dropped if self._worker else 0)
+        self.inputs = self.poses = self._worker = self._timer = None
 
     @property
     def learner(self) -> NearToFar | None:
@@ -157,42 +141,61 @@ class TraversabilityNode(PerceptionNode):
             if self._chain is not None:
                 self._chain = self._chain.reconfigured(self.config)
 
-    def _load(self, config: NetworkConfig, started: float) -> None:
-        """In a thread; what a clean-up made useless meanwhile is dropped."""
-        try:
-            network = load_network(config.name, config.engine, config.threads)
-            self._warm_up(network)
-        except PerceptionError as error:
-            self._load_error = str(error)
-            return
-        if self.loading_s != started:
-            return
-        self.network = network
-        self._chain = Traversability(self.config, network, teach=False)
-        self.get_logger().info(
-            f'network {config.name} loaded in {monotonic() - started:.1f} s: {engine_text(self)}')
+    def _load(self, config: NetworkConfig) -> Traversability:
+        """In a thread: the chain, after everything ran once."""
+        network = load_network(config.name, config.engine, config.threads)
+        self._warm_up(network)
+        return Traversability(self._chain_config(), network, teach=False)
+
+    def _use(self, chain: Traversability) -> str:
+        self.network, self._chain = chain.network, chain
+        return engine_text(self)
+
+    def _chain_config(self) -> Config:
+        """Settings of the chain: scenes are labelled only for what the map takes of them."""
+        scene = self.config.scene
+        return with_values(self.config, {'scene.enabled': scene.enabled and scene.weight > 0})
 
     def _warm_up(self, network: Network) -> None:
         """Run everything once: the first frame of a drive would be lost to imports and tables."""
         prepare_codecs(*CAMERA_TYPES, ODOMETRY, *(t.kind for t in self.published[:-1]))
-        afresh = with_values(self.config, {'near_to_far.state': ''})
+        afresh = with_values(self._chain_config(), {'near_to_far.state': ''})
         result = Traversability(afresh, network, teach=False).process(read_pair())
         if result.pyramid is not None and result.probabilities is not None:
             predicted_images(result.pyramid, result.probabilities)
 
     def _take(self, shot: Shot) -> None:
-        if self._worker is not None:
-            self._worker.put(shot)
+        if self._timer is None:
+            return
+        self.tally.dropped += self._line.add(shot)
+        if self._timer.is_canceled():
+            self._timer.reset()
+        self._admit()
+
+    def _check(self) -> None:
+        """Look after frames whose pose is late, for as long as there are any."""
+        self._line.check(self.config.input.pose_tolerance_s)
+        self._admit()
+        if not self._line and self._timer is not None:
+            self._timer.cancel()
+
+    def _admit(self) -> None:
+        """
+        Hand on the frames whose pose has come, or is waited for no longer, in their order.
+
+        The learner keeps views by pose: with another pose than a replay has, or none, it would
+        learn other things.
+        """
+        worker, poses = self._worker, self.poses
+        while worker is not None and poses is not None and self._line and (
+                self._line.final or not poses.awaited(self._line.first.match.stamp_ns)):
+            worker.put(self._line.pop())
 
     def _jump(self) -> None:
         """Stamps began again: the worker forgets before the next frame."""
-        if monotonic() - self._jumped_s > JUMP_APART_S:
-            self.get_logger().warning('stamps jumped backwards: plane and queues are reset')
-        else:
-            self.fault('jump', 'stamps keep jumping backwards: do two publishers with different '
-                       'clocks share an image topic?')
-        self._jumped_s = monotonic()
+        self.tell_jump('plane and queues are')
         if self._worker is not None and self.poses is not None:
+            self.tally.dropped += self._line.clear()
             self._worker.clear()
             self.poses.begin_again()
         self._jumped = True
@@ -232,7 +235,6 @@ class TraversabilityNode(PerceptionNode):
         poses = self.poses
         if poses is None:
             return None, None
-        poses.wait(stamp_ns, POSE_WAIT_S)
         pose = mount = None
         try:
             mount = poses.mount(camera, stamp_ns).base_from_camera
@@ -285,20 +287,12 @@ class TraversabilityNode(PerceptionNode):
 
     def _announce_labels(self) -> None:
         """Class names, where vision_msgs is installed."""
-        if 'traversability/label_info' not in self._outputs:
-            return
-        from vision_msgs.msg import LabelInfo, VisionClass
-
         names = {**dict(enumerate(CLASSES)), UNLABELED: 'unlabeled'}
-        info = LabelInfo(class_map=[VisionClass(class_id=number, class_name=name)
-                                    for number, name in names.items()])
-        info.header.stamp = self.get_clock().now().to_msg()
-        self.send_typed('traversability/label_info', info)
+        self.announce_labels('traversability/label_info', names)
 
     def statuses(self) -> list[Status]:
         """Report input, output, plane, learning, transforms and engine."""
-        if self._load_error and self.state != 'unconfigured':
-            self.give_up(self._load_error)
+        self.mind_loading()
         return [input_status(self), output_status(self.tally), plane_status(self),
                 learning_status(self), transform_status(self), engine_status(self)]
 

@@ -12,11 +12,13 @@ from perception.nodes.costmap_node import CostmapNode
 from perception.nodes.fastdds import apply_profile
 from perception.nodes.lifecycle import PerceptionNode
 from perception.nodes.run import run
+from perception.nodes.scene_node import SceneNode
 from perception.nodes.stop import Stop
 from perception.nodes.traversability_node import TraversabilityNode
 
 MAKERS: dict[str, Callable[[], PerceptionNode]] = {
     'traversability_node': TraversabilityNode, 'costmap_node': CostmapNode,
+    'scene_node': SceneNode,
 }
 # A signal while Python still imports ends the child without a trace.
 CHILD = """import signal, sys

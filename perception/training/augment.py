@@ -66,12 +66,12 @@ def recolour(image: Image, class_ids: Image, rng: Rng) -> Image:
     for classes in MATERIALS:
         mask = np.isin(class_ids, classes)
         if rng.random() < 0.8 and mask.any():
-            matrix = _colour_matrix(rng, strength * (0.4 if SKY in classes else 1.0))
+            matrix = colour_matrix(rng, strength * (0.4 if SKY in classes else 1.0))
             cv2.copyTo(cv2.transform(image, matrix), mask.view(np.uint8), changed)
     return changed
 
 
-def _colour_matrix(rng: Rng, strength: float) -> Float:
+def colour_matrix(rng: Rng, strength: float) -> Float:
     """Affine (3, 4) on BGR: chroma rotated and scaled, tinted; luminance scaled."""
     luminance = np.array([0.114, 0.587, 0.299])
     angle = strength * rng.normal(0, 0.9)
@@ -99,7 +99,7 @@ def haze(image: Image, depth: Float, rng: Rng) -> Image:
 
 def relight(image: Image, rng: Rng) -> Image:
     """White balance, saturation, hue, gamma and exposure of the whole picture."""
-    image = cv2.transform(image, _colour_matrix(rng, 0.35 if rng.random() < 0.7 else 0.0))
+    image = cv2.transform(image, colour_matrix(rng, 0.35 if rng.random() < 0.7 else 0.0))
     balance = rng.uniform(0.85, 1.15, 3)
     gamma, exposure = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.2))
     curve = (np.arange(256) / 255)[:, None] ** gamma * exposure * balance * 255

@@ -35,7 +35,7 @@ OPSET = 17
 BLOCK = 16  # channels that CPU engines compute together
 TOLERANCE = 1e-4
 # what torch.load and load_state_dict raise on a file that is cut, empty, or something else
-DAMAGED = (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError, UnpicklingError)
+DAMAGED = (RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError, UnpicklingError)
 LICENCE = 'Apache-2.0'
 
 

@@ -29,7 +29,7 @@ from perception.nodes.wire import from_bytes, message_class, reliable, stamp_of
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 os.environ.setdefault(VARIABLE, str(profile_path()))  # before the first participant
 

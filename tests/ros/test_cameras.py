@@ -3,13 +3,18 @@
 
 from collections.abc import Iterator
 
+import camera
 import drives
 import numpy as np
 import pytest
-from graph import Graph, cells, known, values
+from graph import Graph, cells, known, stamps, values
+from onnx_files import write_scene_network
+
+from perception.scene import label_scene, load_scene_network
 
 COSTMAP = '/costmap'
 INPUT, TRANSFORMS = '/traversability_node: input', '/costmap_node: transforms'
+SCENE = ('/scene/image', '/scene/confidence', '/scene/overlay')
 MOUNT = """transforms:
   - {parent: base_link, child: left_optical, xyz_m: [0.4, 0.1, 1.05],
      rpy_rad: [-1.5708, 0.0, -1.5708]}
@@ -20,15 +25,22 @@ MOUNT = """transforms:
 def watched(graph: Graph) -> Graph:
     graph.watch(COSTMAP, 'nav_msgs/OccupancyGrid', keep=True)
     graph.watch('/robot1/costmap', 'nav_msgs/OccupancyGrid', keep=True)
+    for name in SCENE:
+        graph.watch(name, 'sensor_msgs/Image')
     return graph
 
 
 @pytest.fixture
-def nodes(watched: Graph) -> Iterator[Graph]:
+def cameras(watched: Graph) -> Iterator[Graph]:
     watched.forget()
-    watched.start('odometry.py', '--speed', '0.0')
     yield watched
     watched.end_programs()
+
+
+@pytest.fixture
+def nodes(cameras: Graph) -> Graph:
+    cameras.start('odometry.py', '--speed', '0.0')
+    return cameras
 
 
 def wait_for_map(nodes: Graph, topic: str = COSTMAP) -> np.ndarray:
@@ -96,3 +108,30 @@ def test_a_robot_in_a_namespace_uses_its_own_topics(nodes):
     wait_for_map(nodes, '/robot1/costmap')
     assert '/robot1/stereo/left' in values(
         nodes.wait_for_ok('/robot1/traversability_node: input'))['inputs']
+
+
+def test_scene_labels_need_one_camera_of_a_pair(cameras, tmp_path):
+    """Its labels are those of the published image, without a plane, a map or the right camera."""
+    network = write_scene_network(tmp_path / 'tiny.onnx')
+    params = cameras.params(f'scene:\n  network: {network}\n  standing: [obstacle]\n'
+                          '  costs: [smooth_ground=0, grass=0.1, obstacle=1, sky=none]', 'scene')
+    cameras.start('lagr', 'up', '--node', 'scene_node', '--params', params)
+    cameras.start('camera.py')
+    cameras.wait_for_count('/scene/overlay', 2)
+    image, confidence, overlay = (cameras.messages[name][-1] for name in SCENE)
+    assert (image.encoding, confidence.encoding, overlay.encoding) == ('mono8', 'mono8', 'rgb8')
+    assert (image.header.frame_id, overlay.width) == ('left_optical', 640)
+    picture = camera.pictures(camera.camera_of(640, 480), 'stereo')['left/image_rect']
+    expected = label_scene(load_scene_network(network), picture)
+    np.testing.assert_array_equal(image.data.reshape(480, 640), expected.label)
+    assert len(np.unique(expected.label)) > 1
+    images, overlays = (stamps(cameras.messages[name]) for name in (SCENE[0], SCENE[2]))
+    assert set(overlays) <= set(images)
+    found = values(cameras.wait_for_ok('/scene_node: input'))
+    assert 'one camera /stereo/left/image_rect,' in found['inputs']
+    status = cameras.diagnostics['/scene_node: engine']
+    assert status.message == 'tiny was never trained'
+    engine = values(status)
+    assert engine['classes'] == 'smooth_ground, grass, obstacle, sky'
+    assert 'vision_msgs is not installed' in engine['label_info'] or (
+        engine['label_info'] == 'published')

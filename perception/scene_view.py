@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Scene labels on the ground: what of a labelled image may enter the map, and where.
+
+Every image column is followed from the robot's feet outwards, in steps that grow with distance
+as the bins of ``window_view`` do. Ground counts where it is seen, up to the first thing that
+stands in the column; of that thing only its foot counts. What it hides stays unknown.
+
+Source
+    IROS08-MAP ("blocked after obstacle"), algorithms.md A7, for labels of pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.config import MapConfig
+from perception.errors import ConfigError
+from perception.scene import SceneLabels
+from perception.scene_config import SceneConfig
+from perception.supervisor import PointLabels
+from perception.types import (
+    CLASSES,
+    FOOTLINE,
+    SUPER_GROUND,
+    SUPER_OBSTACLE,
+    DepthGrid,
+    Float,
+    GroundPlane,
+    Image,
+    Mask,
+    Observation,
+)
+from perception.window_view import BEARING_CELLS, BEHIND_POINTS, DISTANCE_STEP
+
+NEAREST_M = 0.5  # first step along a column
+FOOT_GAIN = 3.0  # a foot is one bin, the ground around it many
+
+Pixels = NDArray[np.integer[Any]]
+_Samples = tuple[Pixels, Pixels, Float]  # row, column, depth [m] of the plane there, (N,) each
+
+
+@dataclass(frozen=True)
+class ClassCosts:
+    """
+    What labels mean for driving, by label: tables of 256.
+
+    ``cost`` float32 in [0, 1], NaN = says nothing; ``standing`` bool, rises from the ground.
+    """
+
+    cost: Float
+    standing: Mask
+
+
+def class_costs(config: SceneConfig, classes: tuple[str, ...]) -> ClassCosts:
+    """
+    Costs of the classes of a network.
+
+    Raises
+    ------
+    ConfigError
+        ``scene.costs`` or ``scene.standing`` names a class that the network lacks, or
+        ``scene.costs`` leaves one out.
+    """
+    table = config.table
+    listed = f"the network's classes are {', '.join(classes)}"
+    for key, names in (('costs', list(table)), ('standing', config.standing)):
+        unknown = next((name for name in names if name not in classes), None)
+        if unknown is not None:
+            raise ConfigError(f'scene.{key}: no class {unknown!r}: {listed}')
+    missing = [name for name in classes if name not in table]
+    if missing:
+        raise ConfigError(f'scene.costs: no cost of {", ".join(missing)}: give one, or none as '
+                          f'in {missing[0]}=none; {listed}')
+    cost, standing = np.full(256, np.nan, np.float32), np.zeros(256, bool)
+    for label, name in enumerate(classes):
+        value = table[name]
+        cost[label] = np.nan if value is None else value
+        standing[label] = name in config.standing
+    return ClassCosts(cost, standing)
+
+
+def scene_observation(
+    labels: SceneLabels, plane: GroundPlane, costs: ClassCosts, config: SceneConfig,
+    map_config: MapConfig, depth: tuple[PointLabels, DepthGrid] | None = None,
+) -> Observation:
+    """
+    What the labels of one image say of the ground ahead.
+
+    Parameters
+    ----------
+    labels : SceneLabels
+        Of the rectified image of ``plane.camera``.
+    depth : optional
+        Labelled depth points; what stands there hides what lies behind it too.
+
+    Returns
+    -------
+    Observation
+        A class of cost c is (1 - c) super-ground and c super-obstacle; a foot is c footline, and
+        counts ``FOOT_GAIN`` times. Weight = ``scene.weight`` x confidence of the label x
+        min(1, ``distance_decay_m`` / distance).
+    """
+    stride = round(BEARING_CELLS * 2 * np.pi / map_config.angular_cells * plane.camera.fx)
+    columns = np.arange(max(stride, 1) // 2, plane.camera.width, max(stride, 1))
+    sight = _Sight(columns, _first_standing(labels.label, costs.standing, columns),
+                   _hidden_from(columns, depth))
+    ground, feet = _ground(sight, plane, config), _feet(sight, plane, labels, costs)
+    row, column, far = (np.concatenate(pair) for pair in zip(ground, feet, strict=True))
+    points = _on_plane(column, far, plane)
+    distance = np.sqrt(np.maximum(np.square(points).sum(0) - plane.height_m**2, 1e-6))
+    weight = config.weight * labels.confidence[row, column]
+    weight *= np.minimum(1.0, map_config.distance_decay_m / distance)
+    weight[len(ground[0]):] *= FOOT_GAIN
+    cost = costs.cost[labels.label[row, column]]
+    keep = np.flatnonzero((cost >= 0) & (weight > 0) & (distance <= config.max_range_m))
+    histogram = _histogram(cost, len(ground[0])).take(keep, 1)
+    return Observation(points.take(keep, 1).astype(np.float32).T, histogram.T,
+                       weight.take(keep).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """
+    How far each of some image columns sees the ground, (C,) each.
+
+    ``column`` its number; ``foot`` the lowest row of the first thing that stands there, -1 =
+    nothing; ``hidden_m`` the depth [m] from which measured points hide the ground.
+    """
+
+    column: Pixels
+    foot: Pixels
+    hidden_m: Float
+
+
+def _first_standing(label: Image, standing: Mask, columns: Pixels) -> Pixels:
+    """Lowest row with a standing class in each of the columns, (C,); -1 = none."""
+    upwards = standing[label[::-1, columns]]
+    row = len(label) - 1 - upwards.argmax(0)
+    return np.where(upwards.any(0), row, -1)
+
+
+def _hidden_from(columns: Pixels, depth: tuple[PointLabels, DepthGrid] | None) -> Float:
+    """Depth [m] behind which measured obstacles hide each column, (C,); infinite = nowhere."""
+    if depth is None:
+        return np.full(len(columns), np.inf)
+    points, grid = depth
+    nearest = np.where(points.feet, grid.disparity, 0).max(0)
+    place = np.rint((columns - (grid.step - 1) / 2) / grid.step).astype(int)
+    seen = nearest[np.clip(place, 0, len(nearest) - 1)]
+    return np.asarray(BEHIND_POINTS * grid.focal_baseline / np.where(seen > 0, seen, 1e-9))
+
+
+def _ground(sight: _Sight, plane: GroundPlane, config: SceneConfig) -> _Samples:
+    """Steps along the columns, before what stands or hides there."""
+    count = int(np.log(config.max_range_m / NEAREST_M) / DISTANCE_STEP)
+    depth = NEAREST_M * np.exp((np.arange(count)[:, None] + 0.5) * DISTANCE_STEP)
+    row = np.rint(plane.row(sight.column.astype(float), plane.focal_baseline / depth))
+    seen = (row > sight.foot) & (row >= 0) & (row < plane.camera.height)
+    step, column = np.nonzero(seen & (depth <= sight.hidden_m))
+    return row[step, column].astype(int), sight.column[column], depth[step, 0]
+
+
+def _feet(
+    sight: _Sight, plane: GroundPlane, labels: SceneLabels, costs: ClassCosts
+) -> _Samples:
+    """Lowest pixels of what stands first, where ground is seen right below them."""
+    below = np.minimum(sight.foot + 1, plane.camera.height - 1)
+    ground = costs.cost[labels.label[below, sight.column]] >= 0
+    disparity = plane.disparity(sight.column.astype(float), sight.foot.astype(float))
+    depth = plane.focal_baseline / np.where(disparity > 0, disparity, 1e-9)
+    seen = (sight.foot >= 0) & (below > sight.foot) & ground & (depth <= sight.hidden_m)
+    return sight.foot[seen], sight.column[seen], depth[seen]
+
+
+def _on_plane(column: Pixels, depth: Float, plane: GroundPlane) -> Float:
+    """Points of the plane in these columns at these depths [m], optical (3, N) float64."""
+    camera = plane.camera
+    row = plane.row(column.astype(float), plane.focal_baseline / depth)
+    return np.stack([(column - camera.cx) / camera.fx * depth,
+                     (row - camera.cy) / camera.fy * depth, depth])
+
+
+def _histogram(cost: Float, grounds: int) -> Float:
+    """Class shares (5, N) float32 of costs (N,), the first of which are ground, the rest feet."""
+    histogram = np.zeros((len(CLASSES), len(cost)), np.float32)
+    histogram[SUPER_GROUND] = 1 - cost
+    histogram[SUPER_OBSTACLE, :grounds] = cost[:grounds]
+    histogram[FOOTLINE, grounds:] = cost[grounds:]
+    return histogram
+
+
+def joined(first: Observation, second: Observation) -> Observation:
+    """All points of two observations of one camera."""
+    return Observation(
+        np.concatenate([first.points_optical.T, second.points_optical.T], 1).T,
+        np.concatenate([first.histogram.T, second.histogram.T], 1).T,
+        np.concatenate([first.weight, second.weight]),
+    )

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``log.jsonl`` of a training run: one line an epoch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def log_line(folder: Path, **values: Any) -> None:
+    """Append one line to ``log.jsonl``."""
+    with (folder / 'log.jsonl').open('a') as file:
+        file.write(json.dumps(values) + '\n')
+
+
+def keep_log(folder: Path, epochs: int) -> None:
+    """Drop what ``log.jsonl`` says of later epochs: they are done again."""
+    kept = [line for line in read_log(folder) if line['epoch'] <= epochs]
+    (folder / 'log.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in kept))
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """All lines so far."""
+    path = folder / 'log.jsonl'
+    return [json.loads(line) for line in path.read_text().split('\n') if line] \
+        if path.exists() else []
