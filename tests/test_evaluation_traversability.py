@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx_files import write_scene_network
 from typer.testing import CliRunner
 
 from perception.bag_writer import BagWriter
@@ -142,6 +143,26 @@ def test_drive_gives_the_json_contract(drive_bag: Path, tmp_path: Path) -> None:
     assert oracle
     assert max(oracle) > 0.6
     assert scores['supervisor']['labels_per_frame'] > 10
+
+
+@pytest.mark.egl
+def test_labelled_scenes_are_scored_in_the_map(drive_bag: Path, tmp_path: Path) -> None:
+    """A network that knows colours fills cells beyond stereo, alone and beside the windows."""
+    target, network = tmp_path / 'scores.json', write_scene_network(tmp_path / 'colours.onnx')
+    settings = ('near_to_far.enabled=false', 'scene.enabled=true', f'scene.network={network}',
+                'scene.costs=[smooth_ground=0, grass=0.1, obstacle=1, sky=none]',
+                'scene.standing=[obstacle]')
+    result = CliRunner().invoke(app, ['traversability', str(drive_bag), '--json', str(target),
+                                      *(f'--set={text}' for text in settings)])
+    assert result.exit_code == 0, result.output
+    scores = json.loads(target.read_text())
+    assert set(scores['cost_auc']) == {'colour', 'stereo_only', 'w0', 'oracle', 'scene',
+                                       'w0_scene'}
+    assert set(scores['window_error']) == {'colour', 'stereo_only', 'w0'}
+    cells = scores['coverage']['cells']
+    far = {mode: cells[mode][1] for mode in ('stereo_only', 'scene', 'w0', 'w0_scene')}
+    assert far['stereo_only'] < far['scene'] <= far['w0_scene']
+    assert far['w0'] <= far['w0_scene']
 
 
 def test_bag_without_truth_is_refused(tmp_path: Path) -> None:

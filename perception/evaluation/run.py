@@ -8,6 +8,7 @@ from pathlib import Path
 from perception.bag import open_bag
 from perception.config import Config
 from perception.evaluation.online import Ceiling, OnlineModes
+from perception.evaluation.scene_cells import scene_modes
 from perception.evaluation.traversability import (
     Baselines,
     FrameScores,
@@ -61,6 +62,9 @@ class Evaluation:
             answers = self.online.answers(sight) if self.online else {}
             scores = score_frame(self.pipeline, result, truth, self.baselines, answers)
             self._add_seeds(scores, sight, truth)
+            if self.pipeline.scene and result.scene:
+                scores.cells.update(
+                    scene_modes(self.pipeline.scene, result, truth, self.config))
             self.tally.frames.append(scores)
         if self.online is None:
             return
