@@ -40,7 +40,8 @@ class SceneSpec(BaseModel):
     inputs ``scale0`` ... (1, 3, H / 2 ** k, W / 2 ** k) float32, see ``laplacian_yuv``. The one
     output is (1, classes, H / stride, W / stride) float32; H and W are multiples of ``multiple``.
     ``input_width`` is what the image is brought to before, its height keeping the shape; None =
-    as it comes. ``colours`` are RGB, one a class.
+    as it comes. ``colours`` are RGB and ``common`` the names of common classes, one a class;
+    ``common`` is empty where nothing maps them.
     """
 
     model_config = ConfigDict(frozen=True, extra='forbid')
@@ -56,6 +57,7 @@ class SceneSpec(BaseModel):
     stride: int = Field(ge=1, le=64)
     classes: tuple[str, ...] = Field(min_length=2, max_length=UNLABELED)
     colours: tuple[tuple[int, int, int], ...]
+    common: tuple[str | None, ...] = ()
     trained: bool
     licence: str
     data: dict[str, Any] = {}
@@ -68,6 +70,8 @@ class SceneSpec(BaseModel):
             raise ValueError('classes: one name twice')
         if len(self.colours) != len(self.classes):
             raise ValueError(f'{len(self.colours)} colours for {len(self.classes)} classes')
+        if len(self.common) not in (0, len(self.classes)):
+            raise ValueError(f'{len(self.common)} common for {len(self.classes)} classes')
         if not all(0 <= value <= 255 for colour in self.colours for value in colour):
             raise ValueError('colours: values must be 0 to 255')
         if self.multiple % self.stride:

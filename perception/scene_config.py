@@ -9,6 +9,11 @@ from pydantic import Field, field_validator
 from perception.section import Section
 
 NO_SAY = 'none'
+COMMON_COSTS: dict[str, float | None] = {
+    'smooth_ground': 0.0, 'rough_ground': 0.2, 'grass': 0.1, 'low_vegetation': 0.8,
+    'high_vegetation': 1.0, 'water': 0.7, 'obstacle': 1.0, 'sky': None,
+}
+"""Costs of the common classes, to which a network's manifest maps its own; None = no say."""
 
 
 class SceneConfig(Section):
@@ -23,16 +28,17 @@ class SceneConfig(Section):
         'none', description='Segments whose pixels decide together; costs tens of milliseconds'
     )
     costs: list[str] = Field(
-        ['smooth_ground=0', 'rough_ground=0.2', 'grass=0.1', 'low_vegetation=0.8',
-         'high_vegetation=1', 'water=0.7', 'obstacle=1', 'sky=none'],
+        [f'{name}={NO_SAY if cost is None else format(cost, "g")}'
+         for name, cost in COMMON_COSTS.items()],
         min_length=1,
-        description='class=cost for each class of the network, 0 = free to 1 = lethal; '
-        'none = the class says nothing of the ground',
+        description='class=cost, 0 = free to 1 = lethal; none = the class says nothing of the '
+        'ground. A class of the network, or a common one, which costs all that it covers; what '
+        'is not listed keeps the default of its common class',
     )
     standing: list[str] = Field(
         ['low_vegetation', 'high_vegetation', 'obstacle'], min_length=1,
-        description='Classes that rise from the ground: only their foot is entered, and they '
-        'hide what is behind',
+        description='Classes, of the network or common ones, that rise from the ground: only '
+        'their foot is entered, and they hide what is behind',
     )
     weight: float = Field(
         1.0, ge=0.0, le=100.0,
@@ -53,7 +59,7 @@ class SceneConfig(Section):
 
     @property
     def table(self) -> dict[str, float | None]:
-        """Class -> cost in [0, 1]; None = no say."""
+        """Listed class -> cost in [0, 1]; None = no say."""
         return dict(_pair(text) for text in self.costs)
 
 

@@ -52,11 +52,11 @@ def make_scene(config: SceneConfig) -> SceneStage | None:
     if not config.enabled:
         return None
     network = load_scene_network(network_path(config.network, 'scene'), config.threads)
-    return SceneStage(config, network, class_costs(config, network.spec.classes))
+    return SceneStage(config, network, class_costs(config, network.spec))
 
 
 def check_scene(config: SceneConfig) -> None:
     """Refuse what ``make_scene`` would, by the manifest alone."""
     if config.enabled:
         path = network_path(config.network, 'scene')
-        class_costs(config, read_spec(path, SceneSpec).classes)
+        class_costs(config, read_spec(path, SceneSpec))

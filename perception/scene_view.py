@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from perception.config import MapConfig
 from perception.errors import ConfigError
-from perception.scene import SceneLabels
-from perception.scene_config import SceneConfig
+from perception.scene import SceneLabels, SceneSpec
+from perception.scene_config import COMMON_COSTS, SceneConfig
 from perception.supervisor import PointLabels
 from perception.types import (
     CLASSES,
@@ -54,32 +54,46 @@ class ClassCosts:
     standing: Mask
 
 
-def class_costs(config: SceneConfig, classes: tuple[str, ...]) -> ClassCosts:
+def class_costs(config: SceneConfig, spec: SceneSpec) -> ClassCosts:
     """
-    Costs of the classes of a network.
+    Costs of the classes of a network: as listed, or as those of their common classes.
 
     Raises
     ------
     ConfigError
-        ``scene.costs`` or ``scene.standing`` names a class that the network lacks, or
-        ``scene.costs`` leaves one out.
+        ``scene.costs`` or ``scene.standing`` names a class that neither the network nor the
+        common taxonomy has, or a class is not listed and has no common one.
     """
-    table = config.table
-    listed = f"the network's classes are {', '.join(classes)}"
-    for key, names in (('costs', list(table)), ('standing', config.standing)):
-        unknown = next((name for name in names if name not in classes), None)
-        if unknown is not None:
-            raise ConfigError(f'scene.{key}: no class {unknown!r}: {listed}')
-    missing = [name for name in classes if name not in table]
+    _check_names(config, spec)
+    costs = COMMON_COSTS | config.table
+    cost, standing = np.full(256, np.nan, np.float32), np.zeros(256, bool)
+    missing = []
+    for label, names in enumerate(_names(spec)):
+        said = [costs[name] for name in names if name in costs]
+        missing += names[:1] if not said else []
+        cost[label] = np.nan if not said or said[0] is None else said[0]
+        standing[label] = any(name in config.standing for name in names)
     if missing:
         raise ConfigError(f'scene.costs: no cost of {", ".join(missing)}: give one, or none as '
-                          f'in {missing[0]}=none; {listed}')
-    cost, standing = np.full(256, np.nan, np.float32), np.zeros(256, bool)
-    for label, name in enumerate(classes):
-        value = table[name]
-        cost[label] = np.nan if value is None else value
-        standing[label] = name in config.standing
+                          f'in {missing[0]}=none')
     return ClassCosts(cost, standing)
+
+
+def _names(spec: SceneSpec) -> list[list[str]]:
+    """What each class may be listed as: its own name, then its common one where it has one."""
+    common = spec.common or (None,) * len(spec.classes)
+    return [[name, *([general] if general else [])]
+            for name, general in zip(spec.classes, common, strict=True)]
+
+
+def _check_names(config: SceneConfig, spec: SceneSpec) -> None:
+    """Refuse names that are no class."""
+    for key, names in (('costs', list(config.table)), ('standing', config.standing)):
+        for name in names:
+            if name not in spec.classes and name not in COMMON_COSTS:
+                raise ConfigError(
+                    f"scene.{key}: no class {name!r}: the network's classes are "
+                    f'{", ".join(spec.classes)}; common ones are {", ".join(COMMON_COSTS)}')
 
 
 def scene_observation(

@@ -13,9 +13,11 @@ from PIL import Image as Pillow
 
 from perception.bag_writer import BagWriter
 from perception.errors import DataSetError
+from perception.scene_config import COMMON_COSTS
 from perception.training.scene_classes import (
     FOLDER,
     class_map_names,
+    common_names,
     load_class_map,
     load_taxonomy,
     taxonomy_with,
@@ -474,3 +476,10 @@ def test_real_data_sets(
     found = total[:len(classes)] / total[:len(classes)].sum()
     for one, share in shares.items():
         assert found[classes.index(one)] == pytest.approx(share, abs=0.08)
+
+
+def test_costs_are_named_after_the_common_classes():
+    assert tuple(COMMON_COSTS) == load_taxonomy('common8').classes
+    assert common_names(('smooth_trail', 'made_up')) == ()
+    names = common_names(load_taxonomy('camvid').classes)
+    assert names[:4] == ('sky', 'obstacle', 'obstacle', 'smooth_ground')

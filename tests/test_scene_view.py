@@ -18,7 +18,7 @@ from perception.costmap import occupancy
 from perception.errors import ConfigError
 from perception.polar_map import PolarMap
 from perception.projection import place
-from perception.scene import SceneLabels
+from perception.scene import SceneLabels, SceneSpec
 from perception.scene_view import FOOT_GAIN, class_costs, joined, scene_observation
 from perception.supervisor import PointLabels
 from perception.types import FOOTLINE, SUPER_GROUND, SUPER_OBSTACLE, Camera, GroundPlane
@@ -27,7 +27,9 @@ CLASSES = ('path', 'mud', 'wall', 'sky')
 PATH, MUD, WALL, SKY = range(4)
 CONFIG = SceneConfig(costs=['path=0', 'mud=0.25', 'wall=0.9', 'sky=none'], standing=['wall'],
                      weight=1.5)
-COSTS, MAP = class_costs(CONFIG, CLASSES), MapConfig()
+SPEC = SceneSpec(task='scene', name='hand', sha256='', architecture='none', preprocess='bgr',
+                 stride=4, classes=CLASSES, colours=((1, 2, 3),) * 4, trained=False, licence='')
+COSTS, MAP = class_costs(CONFIG, SPEC), MapConfig()
 GROUND = plane()  # roll and pitch; fx differs from fy, the principal point is off centre
 SHAPE = CAMERA.height, CAMERA.width
 
@@ -197,8 +199,20 @@ def test_shares_sum_to_one_and_weights_grow_with_confidence(confidence, seed):
     ({'costs': ['path=0', 'road=1', 'mud=0', 'wall=1', 'sky=none']},
      r"scene\.costs: no class 'road': the network's classes are path, mud, wall, sky"),
     ({'standing': ['tree']}, r"scene\.standing: no class 'tree': .*path, mud, wall, sky"),
-    ({'costs': ['path=0', 'wall=1']}, r'scene\.costs: no cost of mud, sky: .* mud=none'),
+    ({'costs': ['path=0', 'wall=1']}, r'scene\.costs: no cost of mud: .* mud=none'),
 ])
 def test_costs_that_do_not_fit_the_network_are_named(changes, text):
     with pytest.raises(ConfigError, match=text):
-        class_costs(CONFIG.model_copy(update=changes), CLASSES)
+        class_costs(CONFIG.model_copy(update=changes), SPEC)
+
+
+def test_classes_cost_what_their_common_ones_do_unless_they_are_listed():
+    spec = SPEC.model_copy(update={'common': ('smooth_ground', 'rough_ground', 'obstacle', None)})
+    costs = class_costs(SceneConfig(), spec)
+    np.testing.assert_allclose(costs.cost[:4], [0, 0.2, 1, np.nan], atol=1e-7)
+    assert costs.standing[:4].tolist() == [False, False, True, False]
+    listed = SceneConfig(costs=['mud=0.6', 'smooth_ground=0.1'], standing=['mud'])
+    costs = class_costs(listed, spec)
+    np.testing.assert_allclose(costs.cost[:4], [0.1, 0.6, 1, np.nan], atol=1e-7)
+    assert costs.standing[:4].tolist() == [False, True, False, False]
+    assert np.isnan(costs.cost[4:]).all()

@@ -157,6 +157,13 @@ def taxonomy_with(classes: tuple[str, ...]) -> Taxonomy | None:
     return next((one for one in known if one.classes == classes), None)
 
 
+def common_names(classes: tuple[str, ...]) -> tuple[str | None, ...]:
+    """Name of the common class of each class, None = none; empty for unknown classes."""
+    known, names = taxonomy_with(classes), load_taxonomy(COMMON).classes
+    return () if known is None else tuple(
+        None if number == VOID else names[number] for number in known.common)
+
+
 def common_table(taxonomy: Taxonomy) -> Image:
     """Common class of each class, (256,) uint8; void and unknown stay what they are."""
     table = np.full(256, VOID, np.uint8)

@@ -13,7 +13,7 @@ from perception.errors import NetworkError
 from perception.scene import SceneNetwork, SceneSpec, fitted, load_scene_network, prepare
 from perception.training.export import LICENCE, OPSET
 from perception.training.scene_checkpoint import SceneTrained, sources_of
-from perception.training.scene_classes import load_class_map
+from perception.training.scene_classes import common_names, load_class_map
 from perception.training.scene_config import MULTIPLE
 from perception.training.scene_networks import SCALES, scene_stride
 from perception.types import Image
@@ -83,8 +83,9 @@ def _manifest(trained: SceneTrained, path: Path) -> SceneSpec:
         architecture=trained.architecture, preprocess='laplacian_yuv' if scales else 'bgr',
         scales=3 if scales == 3 else 1, input_width=trained.width, multiple=MULTIPLE,
         stride=scene_stride(trained.architecture), classes=trained.classes,
-        colours=trained.colours, trained=trained.trained, licence=licence_of(trained),
-        data=trained.data, scores=trained.scores, command=trained.command)
+        colours=trained.colours, common=common_names(trained.classes), trained=trained.trained,
+        licence=licence_of(trained), data=trained.data, scores=trained.scores,
+        command=trained.command)
 
 
 def licence_of(trained: SceneTrained) -> str:
