@@ -225,7 +225,11 @@ def read_spec(path: Path, kind: type[Spec]) -> Spec:
 
 def check_digest(path: Path, sha256: str) -> None:
     """Refuse a network file with another SHA-256 than its manifest names."""
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise NetworkError(f'{path}: cannot be read ({error.strerror}); restore it') from None
+    if found != sha256:
         raise NetworkError(
             f'{path}: damaged, or not the file its manifest {path.with_suffix(".json").name} was '
             'written for (sha256 differs); restore both files or run lagr export again'

@@ -2,9 +2,10 @@
 """
 Scene labels on the ground: what of a labelled image may enter the map, and where.
 
-Every image column is followed from the robot's feet outwards, in steps that grow with distance
-as the bins of ``window_view`` do. Ground counts where it is seen, up to the first thing that
-stands in the column; of that thing only its foot counts. What it hides stays unknown.
+The image is parted into strips of one bearing, each followed from the robot's feet outwards, in
+steps that grow with distance as the bins of ``window_view`` do. Ground counts where it is seen,
+up to the first thing that stands anywhere in the strip; of that thing only its foot counts. What
+it hides stays unknown.
 
 Source
     IROS08-MAP ("blocked after obstacle"), algorithms.md A7, for labels of pixels.
@@ -26,16 +27,17 @@ from perception.types import (
     FOOTLINE,
     SUPER_GROUND,
     SUPER_OBSTACLE,
+    UNLABELED,
     DepthGrid,
     Float,
     GroundPlane,
-    Image,
     Mask,
     Observation,
 )
 from perception.window_view import BEARING_CELLS, BEHIND_POINTS, DISTANCE_STEP
 
 NEAREST_M = 0.5  # first step along a column
+FEWEST_ROWS = 3
 FOOT_GAIN = 3.0  # a foot is one bin, the ground around it many
 
 Pixels = NDArray[np.integer[Any]]
@@ -73,6 +75,7 @@ def class_costs(config: SceneConfig, spec: SceneSpec) -> ClassCosts:
         missing += names[:1] if not said else []
         cost[label] = np.nan if not said or said[0] is None else said[0]
         standing[label] = any(name in config.standing for name in names)
+    standing[UNLABELED] = True  # nobody knows what it hides
     if missing:
         raise ConfigError(f'scene.costs: no cost of {", ".join(missing)}: give one, or none as '
                           f'in {missing[0]}=none')
@@ -118,9 +121,10 @@ def scene_observation(
         min(1, ``distance_decay_m`` / distance).
     """
     stride = round(BEARING_CELLS * 2 * np.pi / map_config.angular_cells * plane.camera.fx)
-    columns = np.arange(max(stride, 1) // 2, plane.camera.width, max(stride, 1))
-    sight = _Sight(columns, _first_standing(labels.label, costs.standing, columns),
-                   _hidden_from(columns, depth))
+    strips = np.arange(0, plane.camera.width, max(stride, 1))
+    middle = np.minimum(strips + max(stride, 1) // 2, plane.camera.width - 1)
+    sight = _Sight(middle, *_first_standing(costs.standing[labels.label], strips),
+                   _hidden_from(strips, middle, depth))
     ground, feet = _ground(sight, plane, config), _feet(sight, plane, labels, costs)
     row, column, far = (np.concatenate(pair) for pair in zip(ground, feet, strict=True))
     points = _on_plane(column, far, plane)
@@ -138,32 +142,49 @@ def scene_observation(
 @dataclass(frozen=True)
 class _Sight:
     """
-    How far each of some image columns sees the ground, (C,) each.
+    How far each of the strips that part the image sees the ground, (C,) each.
 
-    ``column`` its number; ``foot`` the lowest row of the first thing that stands there, -1 =
-    nothing; ``hidden_m`` the depth [m] from which measured points hide the ground.
+    ``column`` its middle; ``foot`` the lowest row of the first thing that stands in it, -1 =
+    nothing, ``foot_column`` where in the strip; ``hidden_m`` the depth [m] from which measured
+    points hide the ground.
     """
 
     column: Pixels
     foot: Pixels
+    foot_column: Pixels
     hidden_m: Float
 
 
-def _first_standing(label: Image, standing: Mask, columns: Pixels) -> Pixels:
-    """Lowest row with a standing class in each of the columns, (C,); -1 = none."""
-    upwards = standing[label[::-1, columns]]
-    row = len(label) - 1 - upwards.argmax(0)
-    return np.where(upwards.any(0), row, -1)
+def _first_standing(stands: Mask, strips: Pixels) -> tuple[Pixels, Pixels]:
+    """
+    Row and column of the lowest pixel that stands in each strip, (C,) each; row -1 = none.
+
+    Strips begin at these columns of ``stands`` (H, W). Less than ``FEWEST_ROWS`` rows on end are
+    a speck, not a thing.
+    """
+    upwards = np.logical_or.reduceat(stands[::-1], strips, axis=1)
+    run = upwards.copy()
+    for k in range(1, FEWEST_ROWS):
+        run[:-k] &= upwards[k:]
+        run[-k:] = False
+    row = np.where(run.any(0), len(stands) - 1 - run.argmax(0), -1)
+    within = strips[:, None] + np.arange(strips[1] if len(strips) > 1 else stands.shape[1])
+    within = np.minimum(within, stands.shape[1] - 1)
+    offset = stands[row[:, None], within].argmax(1)
+    return row, within[np.arange(len(strips)), offset]
 
 
-def _hidden_from(columns: Pixels, depth: tuple[PointLabels, DepthGrid] | None) -> Float:
-    """Depth [m] behind which measured obstacles hide each column, (C,); infinite = nowhere."""
+def _hidden_from(
+    strips: Pixels, middle: Pixels, depth: tuple[PointLabels, DepthGrid] | None
+) -> Float:
+    """Depth [m] behind which measured obstacles hide each strip, (C,); infinite = nowhere."""
     if depth is None:
-        return np.full(len(columns), np.inf)
+        return np.full(len(strips), np.inf)
     points, grid = depth
     nearest = np.where(points.feet, grid.disparity, 0).max(0)
-    place = np.rint((columns - (grid.step - 1) / 2) / grid.step).astype(int)
-    seen = nearest[np.clip(place, 0, len(nearest) - 1)]
+    first, last = (np.clip(np.rint((at - (grid.step - 1) / 2) / grid.step).astype(int), 0,
+                           len(nearest) - 1) for at in (strips, 2 * middle - strips))
+    seen = np.array([nearest[a:b + 1].max() for a, b in zip(first, last, strict=True)])
     return np.asarray(BEHIND_POINTS * grid.focal_baseline / np.where(seen > 0, seen, 1e-9))
 
 
@@ -182,11 +203,12 @@ def _feet(
 ) -> _Samples:
     """Lowest pixels of what stands first, where ground is seen right below them."""
     below = np.minimum(sight.foot + 1, plane.camera.height - 1)
-    ground = costs.cost[labels.label[below, sight.column]] >= 0
-    disparity = plane.disparity(sight.column.astype(float), sight.foot.astype(float))
+    ground = costs.cost[labels.label[below, sight.foot_column]] >= 0
+    # it meets the ground between two rows
+    disparity = plane.disparity(sight.foot_column.astype(float), sight.foot + 0.5)
     depth = plane.focal_baseline / np.where(disparity > 0, disparity, 1e-9)
     seen = (sight.foot >= 0) & (below > sight.foot) & ground & (depth <= sight.hidden_m)
-    return sight.foot[seen], sight.column[seen], depth[seen]
+    return sight.foot[seen], sight.foot_column[seen], depth[seen]
 
 
 def _on_plane(column: Pixels, depth: Float, plane: GroundPlane) -> Float:

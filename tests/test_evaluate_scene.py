@@ -394,3 +394,11 @@ def test_a_picture_of_a_matrix_with_absent_classes(tmp_path: Path) -> None:
                    ('smooth_ground', 'b', 'c', 'd'), 'a title')
     text = (tmp_path / 'new' / 'c.svg').read_text()
     assert text.count('<svg') == 1
+
+
+def test_labels_of_no_number_are_refused() -> None:
+    tally = SceneTally(('a', 'b', 'c'))
+    with pytest.raises(NetworkError, match='no numbers'):
+        tally.add(np.array([[0, 255, 2]], np.uint8), np.array([[0, 255, 255]], np.uint8),
+                  np.ones((1, 3), np.float32))
+    assert tally.images == 0

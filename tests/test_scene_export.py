@@ -187,3 +187,15 @@ def test_the_command_chooses_by_what_the_checkpoint_holds(
     assert lagr(*arguments) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f'{checkpoint}: no checkpoint of lagr train' in line
+
+
+def test_a_network_of_no_numbers_is_refused_and_the_file_before_it_stays(tmp_path: Path) -> None:
+    path, broken = tmp_path / 'net.onnx', shaken('modern')
+    export_scene(shaken('modern'), path, [])
+    before = path.read_bytes(), path.with_suffix('.json').read_bytes()
+    broken.network.head.bias.data[0] = float('nan')
+    picture = np.full((48, 64, 3), 90, np.uint8)
+    with pytest.raises(NetworkError, match='differs from torch by nan'):
+        export_scene(broken, path, [picture])
+    assert (path.read_bytes(), path.with_suffix('.json').read_bytes()) == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ['net.json', 'net.onnx']

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from pydantic import ValidationError
 from rich.progress import Progress
 from scene_trees import SHAPE, STILL, VIEW, camvid_tree, painted, scene_settings, ycor_tree
 
@@ -21,7 +22,7 @@ from perception.training.scene_checkpoint import load_scene_checkpoint  # noqa: 
 from perception.training.scene_classes import load_taxonomy  # noqa: E402
 from perception.training.scene_config import SceneSettings  # noqa: E402
 from perception.training.scene_export import licence_of  # noqa: E402
-from perception.training.scene_log import log_line, read_log  # noqa: E402
+from perception.training.scene_log import keep_log, log_line, read_log  # noqa: E402
 from perception.training.scene_plots import draw_scene_curves  # noqa: E402
 from perception.training.scene_run import Pictures, find_data, fit, run_scene, validate  # noqa: E402
 from perception.training.scene_sets import VOID, open_scene_set  # noqa: E402
@@ -233,3 +234,17 @@ def test_our_settings_are_whole(name: str, repository: Path) -> None:
     assert [settings.stage(epoch) for epoch in (0, settings.stages[0].epochs)] == list(
         settings.stages[:2])
     assert settings.stage(settings.epochs + 3) == settings.stages[-1]
+
+
+def test_a_log_line_cut_short_is_left_out(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        log_line(tmp_path, epoch=epoch, loss=1.5)
+    path = tmp_path / 'log.jsonl'
+    path.write_text(path.read_text() + '{"epoch": 4, "lo')
+    keep_log(tmp_path, 2)
+    assert [line['epoch'] for line in read_log(tmp_path)] == [1, 2]
+
+
+def test_only_the_network_of_2013_has_a_second_classifier() -> None:
+    with pytest.raises(ValidationError, match='only farabet2013 has a second classifier'):
+        scene_settings(network='modern', classifier_epochs=3)

@@ -22,6 +22,7 @@ from perception.scene import SceneLabels, SceneSpec
 from perception.scene_view import FOOT_GAIN, class_costs, joined, scene_observation
 from perception.supervisor import PointLabels
 from perception.types import FOOTLINE, SUPER_GROUND, SUPER_OBSTACLE, Camera, GroundPlane
+from perception.window_view import BEARING_CELLS
 
 CLASSES = ('path', 'mud', 'wall', 'sky')
 PATH, MUD, WALL, SKY = range(4)
@@ -95,16 +96,41 @@ def test_a_wall_enters_at_its_foot_and_hides_what_is_behind():
     uv, histogram = pixels(observation), observation.histogram
     foot = histogram[:, FOOTLINE] > 0
     assert foot.sum() == len(np.unique(np.rint(uv[foot, 0])))  # one a column
-    np.testing.assert_allclose(uv[foot, 1], 262, atol=1e-2)
+    np.testing.assert_allclose(uv[foot, 1], 262.5, atol=1e-2)  # it meets the ground below row 262
     np.testing.assert_allclose(histogram[foot][:, [SUPER_GROUND, FOOTLINE]],
                                [[0.1, 0.9]] * foot.sum(), rtol=1e-5)
     assert uv[foot, 0].min() >= 300 - 1e-2
     assert uv[foot, 0].max() <= 379 + 1e-2
-    expected = ground_points(np.rint(uv[foot]), GROUND)
+    expected = ground_points(np.column_stack([np.rint(uv[foot, 0]), uv[foot, 1]]), GROUND)
     np.testing.assert_allclose(observation.points_optical[foot], expected, rtol=1e-4)
     beside = (uv[:, 0] > 299.5) & (uv[:, 0] < 379.5)
     assert uv[beside & ~foot, 1].min() > 262  # ground above the wall is not entered
     assert (~beside).sum() > 1000
+
+
+@pytest.mark.parametrize('left', range(300, 312))
+def test_a_post_of_two_pixels_is_seen_wherever_it_stands(left):
+    observation = observed(with_wall(left=left, right=left + 1))
+    uv = pixels(observation)
+    foot = observation.histogram[:, FOOTLINE] > 0
+    assert 1 <= foot.sum() <= 2  # two strips where it stands between them
+    assert np.isin(np.rint(uv[foot, 0]), (left, left + 1)).all()
+    strip = np.rint(uv[:, 0]) // round(BEARING_CELLS * 2 * np.pi / MAP.angular_cells * CAMERA.fx)
+    assert not (np.isin(strip, strip[foot]) & ~foot & (uv[:, 1] < 262)).any()
+
+
+def test_specks_hide_nothing():
+    scene = labels()
+    scene.label[262:264, 300:302] = WALL
+    np.testing.assert_array_equal(observed(scene).weight, observed(labels()).weight)
+
+
+def test_what_nobody_knows_hides_and_has_no_foot():
+    scene = with_wall()
+    scene.label[scene.label == WALL] = 255
+    observation, uv = observed(scene), pixels(observed(scene))
+    assert not observation.histogram[:, FOOTLINE].any()
+    assert uv[(uv[:, 0] > 300) & (uv[:, 0] < 379), 1].min() > 262
 
 
 def test_a_foot_counts_more_than_the_ground_around_it():

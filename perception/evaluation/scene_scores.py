@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perception.errors import NetworkError
 from perception.types import UNLABELED, Float, Image, Mask
 
 Counts = NDArray[np.int64]
@@ -126,9 +127,12 @@ class SceneTally:
         depth : (H, W) float32 or None
             [m], NaN = none; None = not known for this data set.
         """
+        counted = truth != UNLABELED
+        if (label[counted] >= len(self.classes)).any():
+            raise NetworkError('the logits of a picture are no numbers; train or export the '
+                               'network again')
         self.images += 1
         self.matrix += confusion(truth, label, len(self.classes))
-        counted = truth != UNLABELED
         self.calibration.add(confidence[counted], (label == truth)[counted])
         if depth is None:
             return

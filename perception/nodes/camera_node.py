@@ -57,7 +57,8 @@ class CameraNode(PerceptionNode):
             try:
                 loaded = load()
             except PerceptionError as error:
-                self._load_error = str(error)
+                if self.loading_s == started:
+                    self._load_error = str(error)
                 return
             if self.loading_s == started:
                 text, took_s = use(loaded), monotonic() - started

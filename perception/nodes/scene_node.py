@@ -102,12 +102,12 @@ class SceneNode(CameraNode):
         try:
             with clock('decode'):
                 frame = shot.frame(None, None)
+            with clock('scene'):
+                labels = stage.label(frame.image)
         except PerceptionError as error:
             self.tally.refused += 1
             self.fault('frame', str(error))
             return
-        with clock('scene'):
-            labels = stage.label(frame.image)
         self.tally.times.add(clock.ms)
         self.tally.answers.tick()
         self._answer(frame, labels, stage)

@@ -2,9 +2,9 @@
 """Everything that makes a training run of a scene network; ``config/scene/*.yaml`` hold ours."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from perception.training.scene_augment import Jitter
 from perception.training.scene_networks import SceneArchitecture
@@ -62,6 +62,12 @@ class SceneSettings(BaseModel):
     seed: int = Field(0, ge=0, description='Of weights, order and views')
     threads: int = Field(1, ge=1, le=256, description='Threads of torch, a process')
     workers: int = Field(1, ge=0, le=256, description='Processes that draw views')
+
+    @model_validator(mode='after')
+    def _has_a_second_classifier(self) -> Self:
+        if self.classifier_epochs and not self.network.startswith('farabet2013'):
+            raise ValueError('classifier_epochs: only farabet2013 has a second classifier; set 0')
+        return self
 
     @property
     def epochs(self) -> int:

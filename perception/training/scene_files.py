@@ -21,7 +21,8 @@ _TAIL = 1024  # bytes at the end of a JPEG in which its end mark stands
 def image_files(folder: Path) -> list[Path]:
     """Image files of a folder, by name; hidden ones are skipped."""
     return sorted(path for path in folder.iterdir()
-                  if path.suffix.lower() in SUFFIXES and not path.name.startswith('.'))
+                  if path.is_file() and not path.name.startswith('.')
+                  and (path.suffix.lower() in SUFFIXES or cv2.haveImageReader(str(path))))
 
 
 def read_picture(path: Path) -> Image:

@@ -15,11 +15,15 @@ def log_line(folder: Path, **values: Any) -> None:
 def keep_log(folder: Path, epochs: int) -> None:
     """Drop what ``log.jsonl`` says of later epochs: they are done again."""
     kept = [line for line in read_log(folder) if line['epoch'] <= epochs]
-    (folder / 'log.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in kept))
+    partial = folder / 'log.partial'
+    partial.write_text(''.join(json.dumps(line) + '\n' for line in kept))
+    partial.replace(folder / 'log.jsonl')
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """All lines so far."""
+    """All lines so far; one that an interruption cut short is left out."""
     path = folder / 'log.jsonl'
-    return [json.loads(line) for line in path.read_text().split('\n') if line] \
-        if path.exists() else []
+    if not path.exists():
+        return []
+    *whole, _ = path.read_text().split('\n')
+    return [json.loads(line) for line in whole]

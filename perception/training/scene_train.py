@@ -166,7 +166,7 @@ class SceneTrainer:
             phase.optimizer.step()
             phase.schedule.step()
             self.average.update_parameters(self.network)
-            losses.append(float(loss.detach()))
+            losses.append(_finite(float(loss.detach()), number))
             advance(f'epoch {number + 1}/{self.settings.epochs} step {step + 1}/{self._steps} '
                     f'loss {losses[-1]:.3f}')
         return float(np.mean(losses))
@@ -291,6 +291,13 @@ def _in_each_cell(pixels: int, cells: int) -> Tensor:
     """One pixel of each cell along one side; the last cell may reach beyond the border."""
     stride = 1 << (-(-pixels // cells) - 1).bit_length()  # a power of 2; cells are rounded up
     return (torch.arange(cells) * stride + torch.randint(stride, ())).clamp(max=pixels - 1)
+
+
+def _finite(loss: float, epoch: int) -> float:
+    if not math.isfinite(loss):
+        raise NetworkError(f'epoch {epoch + 1}: the loss is no number any more; lower '
+                           'learning_rate and go on from the last state')
+    return loss
 
 
 def warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
