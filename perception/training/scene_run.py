@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One whole run of ``lagr train scene``: pictures, training, scores, curves, checkpoint."""
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from perception.training.scene_sets import VOID, SceneSet, open_scene_set
 from perception.training.scene_train import SceneTrainer, Team, Views
 from perception.types import Image
 
+FREE = ('threads', 'workers')  # may change when a run goes on
 DATA_VARIABLE = 'PERCEPTION_DATA'
 
 
@@ -84,9 +86,13 @@ def open_folder(settings: SceneSettings, out: Path) -> None:
     """Make the folder; refuse to mix two runs in one."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / 'settings.json'
-    if path.exists() and path.read_text() != settings.model_dump_json(indent=1):
-        raise PerceptionError(f'{path}: holds a run with other settings; choose another --out, or '
-                              'remove that folder')
+    if not path.exists():
+        return
+    stored, wanted = json.loads(path.read_text()), json.loads(settings.model_dump_json())
+    for key, value in wanted.items():
+        if key not in FREE and stored.get(key) != value:
+            raise PerceptionError(f'{path}: holds a run with other settings ({key}); choose '
+                                  'another --out, or remove that folder')
 
 
 def read_pictures(settings: SceneSettings, progress: Progress) -> Pictures:
