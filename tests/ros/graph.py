@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +31,7 @@ from perception.nodes.wire import from_bytes, message_class, reliable, stamp_of
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 DEADLINE_S = 60.0
+PATIENCE_S = 15.0  # with a program that is told to end
 
 os.environ.setdefault(VARIABLE, str(profile_path()))  # before the first participant
 
@@ -148,10 +150,15 @@ class Graph:
         self._context.try_shutdown()
 
     def end_programs(self, keep: int = 0) -> None:
-        """End the programs started last: nodes politely, as a killed one is seen for 20 s on."""
+        """
+        End the programs started last: nodes politely, as a killed one is seen for 20 s on.
+
+        This cleans up; tests of how a node ends look at its exit code themselves.
+        """
         for program in reversed(self.programs[keep:]):
             if program.running:
-                program.end()
+                with suppress(subprocess.TimeoutExpired):
+                    program.end(timeout_s=PATIENCE_S)
             program.kill()
         del self.programs[keep:]
 
