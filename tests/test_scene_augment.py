@@ -6,7 +6,14 @@ import pytest
 from pydantic import ValidationError
 from scene_trees import POLE, ROAD, SHAPE, SKY, STILL, VIEW, painted
 
-from perception.training.scene_augment import VOID, Jitter, _affine, class_shares, draw_view
+from perception.training.scene_augment import (
+    VOID,
+    Jitter,
+    _affine,
+    class_shares,
+    draw_view,
+    recolour_classes,
+)
 
 STEADY = Jitter.model_validate(STILL)
 MOVING = Jitter.model_validate(STILL | {'scale': [0.5, 2], 'rotation_deg': 20, 'focus': 0.5})
@@ -152,3 +159,16 @@ def test_shares_by_hand() -> None:
 def test_absurd_scales_are_refused(scale: list[float]) -> None:
     with pytest.raises(ValidationError, match='scale'):
         Jitter.model_validate({'scale': scale})
+
+
+def test_recoloured_classes_keep_their_places_and_void_its_colour() -> None:
+    """Each class changes as a whole: one colour goes to one colour."""
+    label = np.repeat(np.array([0, 3, 255], np.uint8), [5, 9, 4])[None].repeat(7, 0)
+    image = np.zeros((*label.shape, 3), np.uint8)
+    image[label == 0], image[label == 3], image[label == 255] = (60, 90, 120), (30, 160, 70), 9
+    changed = [recolour_classes(image, label, np.random.default_rng(seed)) for seed in range(6)]
+    for one in changed:
+        assert all(len(np.unique(one[label == k], axis=0)) == 1 for k in (0, 3))
+        assert (one[label == 255] == 9).all()
+    assert any((one[0, 0] != image[0, 0]).any() for one in changed)
+    assert (image[label == 3] == (30, 160, 70)).all()

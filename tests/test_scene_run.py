@@ -24,7 +24,14 @@ from perception.training.scene_config import SceneSettings  # noqa: E402
 from perception.training.scene_export import licence_of  # noqa: E402
 from perception.training.scene_log import keep_log, log_line, read_log  # noqa: E402
 from perception.training.scene_plots import draw_scene_curves  # noqa: E402
-from perception.training.scene_run import Pictures, find_data, fit, run_scene, validate  # noqa: E402
+from perception.training.scene_run import (  # noqa: E402
+    Pictures,
+    find_data,
+    fit,
+    open_folder,
+    run_scene,
+    validate,
+)
 from perception.training.scene_sets import VOID, open_scene_set  # noqa: E402
 
 torch.set_num_threads(1)
@@ -248,3 +255,9 @@ def test_a_log_line_cut_short_is_left_out(tmp_path: Path) -> None:
 def test_only_the_network_of_2013_has_a_second_classifier() -> None:
     with pytest.raises(ValidationError, match='only farabet2013 has a second classifier'):
         scene_settings(network='modern', classifier_epochs=3)
+
+
+def test_damaged_settings_of_a_run_are_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / 'settings.json').write_text('{"network": ')
+    with pytest.raises(PerceptionError, match=r'settings\.json: is damaged.*--out'):
+        open_folder(scene_settings(), tmp_path)

@@ -86,10 +86,7 @@ def read_colours(path: Path) -> Image:
     DataSetError
         The file is missing, cut off, or no image.
     """
-    data = _bytes(path)
-    if data.startswith(_PNG):
-        return _png(path, data, colour=True)
-    return np.ascontiguousarray(_decode(path, data, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.ascontiguousarray(read_picture(path)[..., ::-1])
 
 
 def _bytes(path: Path) -> bytes:

@@ -88,7 +88,12 @@ def open_folder(settings: SceneSettings, out: Path) -> None:
     path = out / 'settings.json'
     if not path.exists():
         return
-    stored, wanted = json.loads(path.read_text()), json.loads(settings.model_dump_json())
+    try:
+        stored = json.loads(path.read_text())
+    except ValueError:
+        raise PerceptionError(f'{path}: is damaged, so the run cannot go on; choose another '
+                              '--out, or remove that folder') from None
+    wanted = json.loads(settings.model_dump_json())
     for key, value in wanted.items():
         if key not in FREE and stored.get(key) != value:
             raise PerceptionError(f'{path}: holds a run with other settings ({key}); choose '
