@@ -79,7 +79,7 @@ def test_inputs_are_bgr_planes() -> None:
     image = np.zeros((8, 16, 3), np.uint8)
     image[2, 5] = (1, 2, 3)
     (planes,) = scene_inputs('modern', image)
-    assert planes.dtype == torch.float32 and planes.shape == (3, 8, 16)
+    assert planes.dtype == torch.uint8 and planes.shape == (3, 8, 16)
     assert planes[:, 2, 5].tolist() == [1, 2, 3]
     assert [tuple(one.shape) for one in scene_inputs('farabet2013', image)] == [
         (3, 8, 16), (3, 4, 8), (3, 2, 4)]

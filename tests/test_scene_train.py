@@ -125,7 +125,7 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
 
 def test_average_of_a_constant_is_that_constant_and_forgets_the_first_steps() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
-    average = AveragedModel(network, avg_fn=warm_average(0.998))
+    average = AveragedModel(network, multi_avg_fn=warm_average(0.998))
     found = []
     for step in range(400):
         network.weight.data.fill_(1000.0 if step < 3 else 0.3)
@@ -134,7 +134,7 @@ def test_average_of_a_constant_is_that_constant_and_forgets_the_first_steps() ->
     assert found[0] == 1000
     assert (np.diff(found[3:]) <= 0).all()
     assert found[-1] == pytest.approx(0.3, abs=1e-3)  # at a fixed decay about 450 were left
-    average = AveragedModel(network, avg_fn=warm_average(0.998))
+    average = AveragedModel(network, multi_avg_fn=warm_average(0.998))
     for _ in range(50):
         average.update_parameters(network)
     assert torch.equal(average.module.weight, network.weight)
@@ -142,10 +142,14 @@ def test_average_of_a_constant_is_that_constant_and_forgets_the_first_steps() ->
 
 def test_average_by_hand_keeps_whole_numbers() -> None:
     average = warm_average(0.5)
-    first = average(torch.tensor(4.0), torch.tensor(14.0), torch.tensor(1))
-    assert float(first) == pytest.approx(4 + 10 * (1 - 2 / 11))
-    assert float(average(torch.tensor(4.0), torch.tensor(14.0), 100)) == 9
-    assert average(torch.tensor(7), torch.tensor(9), 100) == 9
+    for count, expected in ((1, 4 + 10 * (1 - 2 / 11)), (100, 9)):
+        means = [torch.tensor(4.0), torch.tensor([1.0, 1.0])]
+        average(means, [torch.tensor(14.0), torch.ones(2)], torch.tensor(count))
+        assert float(means[0]) == pytest.approx(expected)
+        assert means[1].tolist() == [1, 1]
+    batches = [torch.tensor(7)]
+    average(batches, [torch.tensor(9)], torch.tensor(100))
+    assert batches == [9]
 
 
 @pytest.fixture(scope='module')

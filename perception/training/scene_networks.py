@@ -27,7 +27,7 @@ SCALES = {'farabet2013': 3, 'farabet2013_single': 1}  # of the Laplacian pyramid
 
 
 class Standardise(nn.Module):
-    """(B, 3, H, W) BGR 0..255 -> about zero mean and unit variance, inside the exported graph."""
+    """(B, 3, H, W) BGR, uint8 or 0..255 -> zero mean, unit variance, inside the exported graph."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ def scene_inputs(architecture: SceneArchitecture, image: Image) -> list[Tensor]:
     """What a network takes of one picture (H, W, 3) uint8 BGR, without the batch axis."""
     if architecture in SCALES:
         return [torch.from_numpy(one) for one in laplacian_yuv(image, SCALES[architecture])]
-    return [torch.from_numpy(np.stack(cv2.split(image))).float()]
+    return [torch.from_numpy(np.stack(cv2.split(image)))]
 
 
 def scene_stride(architecture: SceneArchitecture) -> int:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from perception.training.scene_train import SceneTrainer, Team, Views
 from perception.types import Image
 
 FREE = ('threads', 'workers')  # may change when a run goes on
+SAVE_EVERY_S = 60.0
 DATA_VARIABLE = 'PERCEPTION_DATA'
 
 
@@ -58,6 +60,7 @@ def run_scene(settings: SceneSettings, out: Path, command: str, progress: Progre
     PerceptionError
         ``out`` holds a run with other settings, or data, start or checkpoint are not usable.
     """
+    cv2.setNumThreads(1)  # forked workers cannot take over a pool of threads
     team = Team.join()
     if team.rank == 0:
         open_folder(settings, out)
@@ -71,12 +74,11 @@ def run_scene(settings: SceneSettings, out: Path, command: str, progress: Progre
         (out / 'settings.json').write_text(settings.model_dump_json(indent=1))
         keep_log(out, first)
     task = progress.add_task('train', total=settings.epochs, completed=first)
-    scores: dict[str, Any] = {}
     for epoch in range(first, settings.epochs):
         loss = trainer.epoch(epoch, lambda text: progress.update(task, description=text))
         progress.advance(task)
         if team.rank == 0:
-            scores = _record(trainer, pictures, out, epoch, loss) or scores
+            _record(trainer, pictures, out, epoch, loss)
     if team.rank == 0:
         return _finish(trainer, pictures, out, command)
     return out / 'trained.pt'
@@ -152,15 +154,15 @@ def fit(picture: Labelled, width: int) -> Labelled:
 
 def _record(
     trainer: SceneTrainer, pictures: Pictures, out: Path, epoch: int, loss: float
-) -> dict[str, Any]:
-    """Score now and then, log, save; the scores where there are new ones."""
-    settings = trainer.settings
+) -> None:
+    """Log every epoch; now and then score, save and draw."""
+    settings, state = trainer.settings, out / 'state.pt'
     due = (epoch + 1) % settings.validate_every == 0 or epoch + 1 == settings.epochs
     scores = validate(trainer.averaged, settings, pictures) if due else {}
     log_line(out, epoch=epoch + 1, loss=loss, **scores)
-    trainer.save(out / 'state.pt', epoch + 1)
-    draw_scene_curves(read_log(out), settings.network, out / 'curves.png')
-    return scores
+    if due or not state.exists() or time.time() - state.stat().st_mtime > SAVE_EVERY_S:
+        trainer.save(state, epoch + 1)
+        draw_scene_curves(read_log(out), settings.network, out / 'curves.png')
 
 
 def validate(network: SceneNet, settings: SceneSettings, pictures: Pictures) -> dict[str, Any]:

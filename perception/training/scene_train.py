@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ AUXILIARY = 0.4  # weight of the loss at 1/16
 WARM_SHARE = 0.05  # of the steps
 LARGEST_GRADIENT = 5.0
 SEEDS = 1_000_003  # between runs; epochs lie between them
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Team:
         device = torch.device('cuda', local) if cuda else torch.device('cpu')
         if cuda:
             torch.cuda.set_device(device)
+            torch.backends.cudnn.benchmark = True  # views of a stage are of one size
         return cls(rank, size, device)
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -139,7 +142,7 @@ class SceneTrainer:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: SceneNet = network
         self.average = AveragedModel(
-            self.network, avg_fn=warm_average(settings.average), use_buffers=True)
+            self.network, multi_avg_fn=warm_average(settings.average), use_buffers=True)
         self._parallel = team.wrap(self.network)
         self._steps = len(batch_keys(len(views.pictures), settings, 0, team))
         self._phases = [self._phase(self.network.parameters(), settings.feature_epochs)]
@@ -148,6 +151,7 @@ class SceneTrainer:
                 self._phase(self.network.classifier(), settings.classifier_epochs))
         self._weight = _class_weight(
             class_shares(views.pictures, views.classes), settings.class_power).to(team.device)
+        self._stream: tuple[int, Iterator[Any]] = -1, iter(())
 
     @property
     def averaged(self) -> SceneNet:
@@ -159,7 +163,9 @@ class SceneTrainer:
         phase = self._enter(number)
         losses = []
         for step, (inputs, label) in enumerate(self._batches(number)):
-            loss = self._loss(self._parallel(*inputs), label)
+            with torch.autocast(self.team.device.type, torch.bfloat16, self.settings.bf16):
+                output = self._parallel(*inputs)
+            loss = self._loss(output, label)
             phase.optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
@@ -194,15 +200,28 @@ class SceneTrainer:
         return deep
 
     def _batches(self, epoch: int) -> Iterator[tuple[list[Tensor], Tensor]]:
-        keys = batch_keys(len(self._views.pictures), self.settings, epoch, self.team)
-        loader = DataLoader(self._views, batch_sampler=keys, num_workers=self.settings.workers)
-        for inputs, label in loader:
-            yield [one.to(self.team.device, memory_format=torch.channels_last)
-                   for one in inputs], label.to(self.team.device)
+        device = self.team.device
+        following, stream = self._stream
+        if epoch != following:
+            stream = self._open_stream(epoch)
+        self._stream = epoch + 1, stream
+        for inputs, label in islice(stream, self._steps):
+            yield [one.to(device, non_blocking=True).to(memory_format=torch.channels_last)
+                   for one in inputs], label.to(device, non_blocking=True)
+
+    def _open_stream(self, epoch: int) -> Iterator[Any]:
+        """Batches of an epoch and all that follow: the workers draw ahead across their ends."""
+        keys = [one for number in range(epoch, self.settings.epochs) for one in batch_keys(
+            len(self._views.pictures), self.settings, number, self.team)]
+        return iter(DataLoader(
+            self._views, batch_sampler=keys, num_workers=self.settings.workers,
+            pin_memory=self.team.device.type == 'cuda',
+            generator=torch.Generator()))  # its own: lots of a step do not depend on the epoch
 
     def _loss(self, output: Tensor | tuple[Tensor, Tensor], label: Tensor) -> Tensor:
         settings = self.settings
         logits, coarse = output if isinstance(output, tuple) else (output, None)
+        logits = logits.float()
         flat, truth = decided(logits, at_stride(label, logits))
         balanced = settings.loss == 'balanced'
         if settings.loss == 'hard':
@@ -215,7 +234,7 @@ class SceneTrainer:
             loss = loss + settings.lovasz * lovasz_softmax(*thin)
         if coarse is not None:
             loss = loss + AUXILIARY * sampled_cross_entropy(
-                *decided(coarse, at_stride(label, coarse)), balanced)
+                *decided(coarse.float(), at_stride(label, coarse)), balanced)
         return loss
 
     def save(self, path: Path, epochs_done: int) -> None:
@@ -300,17 +319,20 @@ def _finite(loss: float, epoch: int) -> float:
     return loss
 
 
-def warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+def warm_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """
     Exponential mean of weights and batch statistics that forgets the first steps.
 
     The decay grows to its value: at a fixed one the statistics of a network that knows nothing
     yet, which can be large, would spoil the mean for thousands of steps.
     """
-    def average(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        if not torch.is_floating_point(mean):
-            return new  # the number of batches
-        return mean + (new - mean) * (1 - min(decay, (1 + int(count)) / (10 + int(count))))
+    def average(means: Tensors, news: Tensors, count: Tensor | int) -> None:
+        done = int(count)
+        share = 1 - min(decay, (1 + done) / (10 + done))
+        if torch.is_floating_point(means[0]):
+            torch._foreach_lerp_(means, news, share)
+        else:
+            torch._foreach_copy_(means, news)  # the number of batches
 
     return average
 
