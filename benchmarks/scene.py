@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from scene_pages import page
+from scene_pages import learned_from_val, page
 from scene_pictures import draw_confusions, draw_grid
 from scene_targets import home_taxonomy, targets
 
@@ -198,6 +198,8 @@ def missing_columns(
     network: SceneNetwork, name: str, scene_set: SceneSet, result: Result
 ) -> list[Column]:
     """All modes where the network is at home, and once over in the common taxonomy."""
+    if learned_from_val(result['networks'][name], scene_set.name):
+        return []
     home = home_taxonomy(result['networks'][name], scene_set)
     wanted = [(home, mode) for mode in MODES if home] + [(COMMON, 'plain')]
     done = {(row['taxonomy'], row['mode']) for row in result['rows']

@@ -61,7 +61,8 @@ names, so a network of the common taxonomy stands here too where it learned from
 """
 GAP_TEXT = """\
 Pixel accuracy as in Farabet et al., PAMI 2013, on Stanford Background, beside ours (mean IoU in
-brackets). In the paper, one scale is the same filter bank on the full-size picture alone.
+brackets). In the paper, one scale is the same filter bank on the full-size picture alone. Where
+two numbers stand, the first is of natural, the second of balanced sampling.
 """
 TRANSFER = """\
 Everything in the common taxonomy of eight classes: rows are networks, columns the pictures they
@@ -150,9 +151,10 @@ def scores(result: Result, data_set: str) -> list[str]:
     rows = at_home(result, data_set)
     if not rows:
         return [NO_ROWS]
-    late = [name for name in dict.fromkeys(row['network'] for row in rows)
-            if learned_from_val(result['networks'][name], data_set)]
-    note = [f'Learned from val too, so no measure of it: {", ".join(late)}.'] if late else []
+    late = [f'`{name}`' for name, about in result['networks'].items()
+            if learned_from_val(about, data_set)]
+    note = [f'Learned from val too, so not scored on it: {", ".join(late)}; `..._train` is the '
+            'same recipe on train alone.'] if late else []
     return [*note, modes_table(rows, data_set), '### IoU by class, plain',
             classes_table([row for row in rows if row['mode'] == 'plain'], data_set)]
 

@@ -30,6 +30,7 @@ from perception.training.scene_run import (  # noqa: E402
     fit,
     open_folder,
     run_scene,
+    scored_on,
     validate,
 )
 from perception.training.scene_sets import VOID, open_scene_set  # noqa: E402
@@ -85,6 +86,13 @@ def test_a_run_leaves_checkpoint_log_curves_and_settings(config: Path) -> None:
     assert trained.data['sources'] == [
         {'data_set': 'camvid', 'train': 'train', 'validate_on': 'val'}]
     assert (trained.data['pictures'], trained.data['epochs']) == (2, 2)
+
+
+def test_scores_on_pictures_it_learned_from_are_called_so() -> None:
+    source = {'data_set': 'camvid', 'folder': 'camvid'}
+    assert scored_on(scene_settings(sources=[source])) == 'validation'
+    both = [source, source | {'train': 'train+val'}]
+    assert scored_on(scene_settings(sources=both)) == 'pictures it learned from'
 
 
 def test_a_finished_run_is_not_done_again_and_forgets_unsaved_epochs(config: Path) -> None:

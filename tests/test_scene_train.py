@@ -17,14 +17,13 @@ from torch.optim.swa_utils import AveragedModel  # noqa: E402
 from perception.errors import ConfigError, NetworkError  # noqa: E402
 from perception.training.scene_augment import VOID  # noqa: E402
 from perception.training.scene_checkpoint import untrained_scene  # noqa: E402
+from perception.training.scene_schedule import warm_average, warm_cosine  # noqa: E402
 from perception.training.scene_train import (  # noqa: E402
     SceneTrainer,
     Team,
     Views,
     at_stride,
     batch_keys,
-    warm_average,
-    warm_cosine,
 )
 
 torch.set_num_threads(1)

@@ -61,7 +61,6 @@ class SceneSettings(BaseModel):
         0, ge=0, description='Epochs of the two-layer classifier on frozen features (farabet2013)')
     seed: int = Field(0, ge=0, description='Of weights, order and views')
     threads: int = Field(1, ge=1, le=256, description='Threads of torch, a process')
-    bf16: bool = Field(False, description='Convolve in bfloat16, which GPUs do faster')
     workers: int = Field(1, ge=0, le=256, description='Processes that draw views')
 
     @model_validator(mode='after')

@@ -86,7 +86,7 @@ def _manifest(trained: SceneTrained, path: Path) -> SceneSpec:
     return SceneSpec(
         task='scene', name=path.stem, sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         architecture=trained.architecture, preprocess='laplacian_yuv' if scales else 'bgr',
-        scales=3 if scales == 3 else 1, input_width=trained.width, multiple=MULTIPLE,
+        scales=3 if scales == 3 else 1, input_width=trained.width, multiple=16 if scales == 3 else MULTIPLE,
         stride=scene_stride(trained.architecture), classes=trained.classes,
         colours=trained.colours, common=common_names(trained.classes), trained=trained.trained,
         licence=licence_of(trained), data=trained.data, scores=trained.scores,

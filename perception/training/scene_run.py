@@ -193,10 +193,17 @@ def _finish(trainer: SceneTrainer, pictures: Pictures, out: Path, command: str) 
               'seed': settings.seed,
               'started_from': str(settings.start) if settings.start else None,
               'earlier_sources': trainer.earlier_sources},
-        scores={'validation': {'at': 'the size of training', **scored[-1]}} if scored else {},
+        scores={scored_on(settings): {'at': 'the size of training', **scored[-1]}}
+        if scored else {},
         command=command)
     trained.save(out / 'trained.pt')
     return out / 'trained.pt'
+
+
+def scored_on(settings: SceneSettings) -> str:
+    """What the pictures that score a run are to it."""
+    seen = any(source.validate_on in source.train.split('+') for source in settings.sources)
+    return 'pictures it learned from' if seen else 'validation'
 
 
 def _width(sources: Sequence[Source]) -> int:

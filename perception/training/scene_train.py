@@ -28,13 +28,12 @@ from perception.training.scene_loss import (
     sampled_cross_entropy,
 )
 from perception.training.scene_networks import SceneNet, make_scene_network, scene_inputs
+from perception.training.scene_schedule import warm_average, warm_cosine
 from perception.types import Float
 
 AUXILIARY = 0.4  # weight of the loss at 1/16
-WARM_SHARE = 0.05  # of the steps
 LARGEST_GRADIENT = 5.0
 SEEDS = 1_000_003  # between runs; epochs lie between them
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -163,9 +162,7 @@ class SceneTrainer:
         phase = self._enter(number)
         losses = []
         for step, (inputs, label) in enumerate(self._batches(number)):
-            with torch.autocast(self.team.device.type, torch.bfloat16, self.settings.bf16):
-                output = self._parallel(*inputs)
-            loss = self._loss(output, label)
+            loss = self._loss(self._parallel(*inputs), label)
             phase.optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
@@ -221,7 +218,6 @@ class SceneTrainer:
     def _loss(self, output: Tensor | tuple[Tensor, Tensor], label: Tensor) -> Tensor:
         settings = self.settings
         logits, coarse = output if isinstance(output, tuple) else (output, None)
-        logits = logits.float()
         flat, truth = decided(logits, at_stride(label, logits))
         balanced = settings.loss == 'balanced'
         if settings.loss == 'hard':
@@ -234,7 +230,7 @@ class SceneTrainer:
             loss = loss + settings.lovasz * lovasz_softmax(*thin)
         if coarse is not None:
             loss = loss + AUXILIARY * sampled_cross_entropy(
-                *decided(coarse.float(), at_stride(label, coarse)), balanced)
+                *decided(coarse, at_stride(label, coarse)), balanced)
         return loss
 
     def save(self, path: Path, epochs_done: int) -> None:
@@ -317,38 +313,6 @@ def _finite(loss: float, epoch: int) -> float:
         raise NetworkError(f'epoch {epoch + 1}: the loss is no number any more; lower '
                            'learning_rate and go on from the last state')
     return loss
-
-
-def warm_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """
-    Exponential mean of weights and batch statistics that forgets the first steps.
-
-    The decay grows to its value: at a fixed one the statistics of a network that knows nothing
-    yet, which can be large, would spoil the mean for thousands of steps.
-    """
-    def average(means: Tensors, news: Tensors, count: Tensor | int) -> None:
-        done = int(count)
-        share = 1 - min(decay, (1 + done) / (10 + done))
-        if torch.is_floating_point(means[0]):
-            torch._foreach_lerp_(means, news, share)
-        else:
-            torch._foreach_copy_(means, news)  # the number of batches
-
-    return average
-
-
-def warm_cosine(
-    optimizer: torch.optim.Optimizer, steps: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Learning rate up over a twentieth of the steps, then down to zero along a cosine."""
-    warm = max(int(WARM_SHARE * steps), 1)
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 + 0.5 * math.cos(math.pi * min((step - warm) / max(steps - warm, 1), 1))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def _class_weight(shares: Float, power: float) -> Tensor:
