@@ -109,21 +109,22 @@ class Column:
 
 def main(
     networks: Annotated[list[Path], typer.Argument(help='Exported .onnx files')],
-    json_: Annotated[Path, typer.Option('--json', help='JSON to add to')] = Path(
-        'docs/results/scene.json'),
-    page_: Annotated[Path, typer.Option('--page', help='Page to write')] = Path('docs/scene.md'),
+    docs: Annotated[Path, typer.Option(
+        help='Folder of scene.md, its pictures and results/scene.json')] = Path('docs'),
     data: Annotated[Path, typer.Option(
         envvar='PERCEPTION_DATA', help='Folder with camvid and ycor')] = Path('data'),
     worlds: Annotated[Path, typer.Option(help='Where the bags lie')] = Path('out/scene_worlds'),
+    plain: Annotated[bool, typer.Option('--plain', help='Leave the other ways out')] = False,
     every: Annotated[int, typer.Option(min=1, help='Score each n-th picture')] = 1,
 ) -> None:
     """Score all networks on all sets and write the page."""
     if not data.is_dir():
         raise typer.BadParameter(f'{data}: no such folder; set PERCEPTION_DATA or give --data')
+    json_, page_ = docs / 'results' / 'scene.json', docs / 'scene.md'
     result, missing = opened(json_, every), [path for path in networks if not path.is_file()]
-    columns = (TextColumn('{task.description:44}'), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())
-    with Progress(*columns) as progress:
+    bar = (TextColumn('{task.description:44}'), BarColumn(), MofNCompleteColumn(),
+           TimeRemainingColumn())
+    with Progress(*bar) as progress:
         sets = targets(data, worlds, every, progress)
         for path in networks:
             if path in missing:
@@ -131,7 +132,9 @@ def main(
             network = load_scene_network(path)
             enter(result, network, path)
             for scene_set in sets.values():
-                result['rows'] += score(network, path.stem, scene_set, result, progress)
+                columns = missing_columns(network, path.stem, scene_set, result,
+                                          ['plain'] if plain else [*MODES])
+                result['rows'] += score(network, path.stem, columns, scene_set, progress)
                 save(json_, result)
             draw_grid(picture_folder(page_), path.stem, network, data, sets['worlds'])
     draw_confusions(picture_folder(page_), result)
@@ -180,10 +183,10 @@ def enter(result: Result, network: SceneNetwork, path: Path) -> None:
 
 
 def score(
-    network: SceneNetwork, name: str, scene_set: SceneSet, result: Result, progress: Progress
+    network: SceneNetwork, name: str, columns: list[Column], scene_set: SceneSet,
+    progress: Progress,
 ) -> Rows:
-    """Rows of one network on one set that are not known yet, in one pass over its pictures."""
-    columns = missing_columns(network, name, scene_set, result)
+    """Rows of one network on one set, in one pass over its pictures."""
     if not columns:
         return []
     remembering = Remembering(network)
@@ -195,13 +198,13 @@ def score(
 
 
 def missing_columns(
-    network: SceneNetwork, name: str, scene_set: SceneSet, result: Result
+    network: SceneNetwork, name: str, scene_set: SceneSet, result: Result, modes: list[str]
 ) -> list[Column]:
-    """All modes where the network is at home, and once over in the common taxonomy."""
+    """What is not known yet: these modes where the network is at home, one in common classes."""
     if learned_from_val(result['networks'][name], scene_set.name):
         return []
     home = home_taxonomy(result['networks'][name], scene_set)
-    wanted = [(home, mode) for mode in MODES if home] + [(COMMON, 'plain')]
+    wanted = [(home, mode) for mode in modes if home] + [(COMMON, 'plain')]
     done = {(row['taxonomy'], row['mode']) for row in result['rows']
             if row['network'] == name and row['data_set'] == scene_set.name}
     columns = []

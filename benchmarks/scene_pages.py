@@ -142,7 +142,7 @@ def found(result: Result, data_set: str, **wanted: str) -> list[Row]:
 def at_home(result: Result, data_set: str) -> list[Row]:
     """Rows of the networks that speak the classes of a data set, all modes."""
     homes = {(row['network'], row['taxonomy']) for row in found(result, data_set)
-             if row['mode'] != 'plain'}
+             if row['mode'] != 'plain' or row['taxonomy'] == data_set}
     return [row for row in found(result, data_set) if (row['network'], row['taxonomy']) in homes]
 
 

@@ -20,6 +20,7 @@ from perception.training.scene_networks import SCALES, scene_stride
 from perception.types import Image
 
 WORLDS = 'worlds'  # the one data set that is ours
+COARSE_MULTIPLE = 16  # input pixels of a feature on the coarsest of three scales
 TOLERANCE = 2e-3  # of a logit: what other orders of summing float32 may change
 AGREEING = 0.9999  # share of the cells with the same class
 
@@ -86,7 +87,8 @@ def _manifest(trained: SceneTrained, path: Path) -> SceneSpec:
     return SceneSpec(
         task='scene', name=path.stem, sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         architecture=trained.architecture, preprocess='laplacian_yuv' if scales else 'bgr',
-        scales=3 if scales == 3 else 1, input_width=trained.width, multiple=16 if scales == 3 else MULTIPLE,
+        scales=3 if scales == 3 else 1, input_width=trained.width,
+        multiple=COARSE_MULTIPLE if scales == 3 else MULTIPLE,
         stride=scene_stride(trained.architecture), classes=trained.classes,
         colours=trained.colours, common=common_names(trained.classes), trained=trained.trained,
         licence=licence_of(trained), data=trained.data, scores=trained.scores,
