@@ -114,12 +114,15 @@ def main(
     data: Annotated[Path, typer.Option(
         envvar='PERCEPTION_DATA', help='Folder with camvid and ycor')] = Path('data'),
     worlds: Annotated[Path, typer.Option(help='Where the bags lie')] = Path('out/scene_worlds'),
-    plain: Annotated[bool, typer.Option('--plain', help='Leave the other ways out')] = False,
+    way: Annotated[list[str] | None, typer.Option(
+        help=f'Way of labelling, again for each: {", ".join(MODES)}; default: all')] = None,
     every: Annotated[int, typer.Option(min=1, help='Score each n-th picture')] = 1,
 ) -> None:
     """Score all networks on all sets and write the page."""
     if not data.is_dir():
         raise typer.BadParameter(f'{data}: no such folder; set PERCEPTION_DATA or give --data')
+    if not set(way or ()) <= set(MODES):
+        raise typer.BadParameter(f'{way}: choose of {", ".join(MODES)}', param_hint='--way')
     json_, page_ = docs / 'results' / 'scene.json', docs / 'scene.md'
     result, missing = opened(json_, every), [path for path in networks if not path.is_file()]
     bar = (TextColumn('{task.description:44}'), BarColumn(), MofNCompleteColumn(),
@@ -132,8 +135,7 @@ def main(
             network = load_scene_network(path)
             enter(result, network, path)
             for scene_set in sets.values():
-                columns = missing_columns(network, path.stem, scene_set, result,
-                                          ['plain'] if plain else [*MODES])
+                columns = missing_columns(network, path.stem, scene_set, result, way or [*MODES])
                 result['rows'] += score(network, path.stem, columns, scene_set, progress)
                 save(json_, result)
             draw_grid(picture_folder(page_), path.stem, network, data, sets['worlds'])
