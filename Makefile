@@ -13,7 +13,7 @@ INDEX := $(SHARE)/ament_index/resource_index/packages
 .PHONY: help setup links demo test lint bench clean
 
 help:
-	@echo 'make setup   .venv with the package and its extras world, test, dev'
+	@echo 'make setup   .venv with the package and its extras ros, world, openvino, test, dev'
 	@echo 'make demo    setup + replay of $(BAG) into out/demo'
 	@echo 'make test    setup + torch (CPU) + all tests'
 	@echo 'make lint    setup + ruff + mypy'
@@ -24,7 +24,7 @@ setup: .venv/.setup
 
 .venv/.setup: Makefile setup.py setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) -e '.[ros,world,test,dev]'
+	$(PIP) -e '.[ros,world,openvino,test,dev]'
 	@$(MAKE) --no-print-directory links
 	@touch $@
 
@@ -37,7 +37,7 @@ links:
 # The CPU build first: from PyPI alone torch comes with several GB of CUDA.
 .venv/.train: .venv/.setup
 	$(PIP) --no-deps torch==2.13.0 --extra-index-url $(TORCH_INDEX)
-	$(PIP) -e '.[train]'
+	$(PIP) -e '.[train,tensorrt-rtx]'
 	@touch $@
 
 demo: .venv/.setup

@@ -66,6 +66,9 @@ setup(
     extras_require={
         'ros': ROS,
         'world': ['moderngl >= 5.10'],
+        'openvino': ['openvino >= 2024.4'],
+        'tensorrt-rtx': ['tensorrt-rtx >= 1.7; platform_machine in "x86_64 AMD64"',
+                         'cuda-bindings >= 12.6'],
         'train': ['torch == 2.13.0', 'onnx >= 1.16', 'onnxscript >= 0.1'],
         'test': TEST,
         'dev': ['ruff >= 0.6', 'mypy >= 1.11', 'types-PyYAML', 'pre-commit', *TEST],

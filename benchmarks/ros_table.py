@@ -45,6 +45,25 @@ queues of 10, default transports, the same pipeline in its callback.
 The aim was 8 ms over offline. The nodes leave out the teacher's window labels, which nobody
 learns from yet (about 2 ms of `offline`); without that the overhead would be as much larger.
 
+## Two threads
+
+    python benchmarks/ros_pipelining.py --json docs/results/ros_pipelining.json
+
+Raw stereo published at a fixed rate, answered or not; age = from publishing the left image to the
+arrival of labels or cost map of its stamp. Here on two cores of an Intel Xeon, which also carry
+the publisher, beside other work of lower priority. In the rows "alone" no `costmap_node` runs: as
+where the map has a core of its own.
+
+| camera, Hz | nodes | pipelining | labels, Hz | age p50, p95 ms | maps, Hz | age p50, p95 ms |
+|---|---|---|---|---|---|---|
+{pipelining}
+
+Where frames come slower than one core works, two threads change nothing: a frame's halves follow
+each other at once, whichever thread has them. Where they come faster, more are answered, and each
+is older: the halves slow each other down, and the first may have to wait for the second. A map is
+no fresher for that, so `auto` leaves the second thread out of a node; `on` is for who wants more
+answers, as from a slow preset on a machine with cores to spare.
+
 ## Half an hour
 
     python benchmarks/ros_soak.py --minutes 30 --json docs/results/ros_soak.json
@@ -88,6 +107,23 @@ def latency_rows() -> list[str]:
             for name, row in read('ros_latency').items()]
 
 
+def pipelining_rows() -> list[str]:
+    """One row for each rate, set of nodes and mode."""
+    turns: dict[tuple[float, bool, str], dict[str, Any]] = {}
+    for row in read('ros_pipelining')['rows']:
+        key = row['rate_hz'], row['alone'], row['pipelining']
+        turns.setdefault(key, {})[row['topic']] = row
+    return [_pipelining_row(key, turns[key]) for key in sorted(turns)]
+
+
+def _pipelining_row(key: tuple[float, bool, str], topics: dict[str, Any]) -> str:
+    rows = [topics[name] for name in ('/traversability/points', '/costmap') if name in topics]
+    cells = [f"{row['answers_hz']:.1f} | {row['p50_ms']:.0f}, {row['p95_ms']:.0f}" for row in rows]
+    cells += [' | '] * (2 - len(rows))
+    nodes = 'traversability alone' if key[1] else 'both'
+    return f'| {key[0]:.0f} | {nodes} | {key[2]} | {" | ".join(cells)} |'
+
+
 def soak_rows(run: dict[str, Any]) -> list[str]:
     """Rate, memory, threads, topics."""
     rate = run['rate_hz']
@@ -105,7 +141,8 @@ def main() -> None:
     drives = sorted(path.stem for path in (DOCS / 'results').glob('ros_drive_*.json'))
     (DOCS / 'ros.md').write_text(TEXT.format(
         drives='\n'.join(drive_row(name) for name in drives),
-        latency='\n'.join(latency_rows()), soak='\n'.join(soak_rows(soak)),
+        latency='\n'.join(latency_rows()), pipelining='\n'.join(pipelining_rows()),
+        soak='\n'.join(soak_rows(soak)),
         grids=soak['grids'], minutes=soak['minutes'], cores=soak['cpu_cores']))
 
 

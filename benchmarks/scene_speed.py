@@ -28,7 +28,6 @@ from scene_speed_table import page
 from superpixels import CLASSES, HEIGHT, WIDTH, subjects
 
 from perception.bench import read_pair, timed
-from perception.inference import open_session
 from perception.scene import (
     SceneNetwork,
     fitted,
@@ -62,14 +61,14 @@ class Subject:
 
     def tasks(self, picture: Image) -> dict[tuple[str, str], Task]:
         """What is timed: making the inputs, the network alone, and a picture to labels."""
-        session = open_session(self.path, 1)
-        spec = load_scene_network(self.path).spec.model_copy(update={'input_width': self.width})
+        network = load_scene_network(self.path, engine='onnxruntime')
+        spec, opened = network.spec.model_copy(update={'input_width': self.width}), network.opened
         seen = fitted(picture, spec)
         assert seen.shape[:2] == (HEIGHT * self.width // WIDTH, self.width)
         return {
             (self.name, 'prepare'): lambda: prepare(fitted(picture, spec), spec),
-            (self.name, 'network'): partial(session.run, None, prepare(seen, spec)),
-            (self.name, 'label'): partial(label_scene, SceneNetwork(spec, session), picture),
+            (self.name, 'network'): partial(opened.session.run, prepare(seen, spec)),
+            (self.name, 'label'): partial(label_scene, SceneNetwork(spec, opened), picture),
         }
 
 

@@ -18,7 +18,7 @@ import typer
 from perception.bag import open_bag
 from perception.config import load_config
 from perception.errors import BagError, PerceptionError
-from perception.inference import load_network
+from perception.inference import load_configured
 from perception.pipeline import Pipeline
 from perception.types import Frame
 
@@ -71,7 +71,7 @@ def main(
 def soak(bag: Path, seconds: float) -> Soak:
     """Process frames for that long, sampling memory every second."""
     config = load_config()
-    network = load_network(config.network.name, config.network.engine, config.network.threads)
+    network = load_configured(config.network)
     pipeline, watched, start = Pipeline(config, network), Soak(), monotonic()
     frames, elapsed = endless_frames(bag), 0.0
     while elapsed < seconds:

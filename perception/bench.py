@@ -5,29 +5,36 @@ Stage times as ratios to a yardstick that runs between them.
 Milliseconds of two machines, or of two runs on a busy one, do not compare; ratios within one
 run do. Every round times the yardstick and each subject once, in an order that turns around. Times
 are the processor's, of one thread: wall time where nothing else runs, and steady where it does.
+Of two threads only the clock on the wall tells; so a frame of theirs is timed by it in yardsticks
+so timed, and means what it says only where two cores have nothing else to do.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from perception.bag_lens import Lens, Maps, rectify, rectify_maps
-from perception.config import Config, NetworkConfig, PyramidConfig
+from perception.bench_engines import Rival, rivals, roofline, rows_of, useful_flops
+from perception.config import Config, NetworkConfig, PyramidConfig, with_values
 from perception.contrast import band_strips
 from perception.errors import GroundPlaneError, ImageError
+from perception.flops import sgemm_flops
 from perception.ground_plane import fit_planes
-from perception.inference import load_network
+from perception.inference import load_configured
 from perception.lesson import Sight
 from perception.near_to_far import NearToFar
 from perception.pipeline import Pipeline, window_probabilities
+from perception.pipelined import run
 from perception.projection import observe, odom_from_camera
+from perception.pyramid import Pyramid
 from perception.stereo import depth_grid, to_grey
 from perception.supervisor import label_points, supervise
 from perception.types import Camera, Frame, Image
@@ -48,6 +55,8 @@ PER_SUBJECT = ('preprocess', 'network', 'supervisor', 'learning', 'map', 'frame'
 IN_FRAME = ('stereo', 'plane', 'preprocess', 'network', 'map')
 RUNS_NETWORK = ('network', 'frame', 'frame_learning')
 ON_LINE = ('supervisor', 'learning')  # with rectification, what frame_learning adds to frame
+PIPELINED: tuple[Preset, ...] = ('bands7',)
+BURST = 5  # frames in a row on two threads; the first has no frame before it, the last none after
 DRIVEN_BEFORE_M = 30.0  # so that old views are labelled in hindsight while the clock runs
 Samples = dict[str, list[float]]
 
@@ -59,7 +68,9 @@ class Subject:
     preset: Preset
     network: str
     pipeline: Pipeline
+    rivals: list[Rival] = field(default_factory=list)
     ms: Samples = field(default_factory=lambda: defaultdict(list))
+    pyramid: Pyramid | None = None  # of the last frame
 
     def run(self, frame: Frame) -> dict[str, float]:
         """
@@ -78,9 +89,9 @@ class Subject:
         if grid is None or estimate is None or not estimate.fresh:
             raise GroundPlaneError(f'{PAIR}: no ground plane in the shipped pair; reinstall')
         with timed(ms, 'preprocess'):
-            pyramid = pipeline.lay_pyramid(estimate)
+            self.pyramid = pyramid = pipeline.lay_pyramid(estimate)
             strips = band_strips(frame.image, pyramid, pipeline.contrast,
-                                 pipeline.network.spec.receptive)
+                                 pipeline.network.spec.receptive, pipeline.network.packed)
         with timed(ms, 'network'):
             outputs = pipeline.network.features(strips)
             probabilities = window_probabilities(outputs, pyramid, pipeline.network)
@@ -124,6 +135,25 @@ class Subject:
         whole = sum(ms[stage] for stage in IN_FRAME)
         self.ms['frame'].append(whole)
         self.ms['frame_learning'].append(whole + sum(ms[stage] for stage in ON_LINE))
+        for rival in self.rivals:
+            assert self.pyramid is not None
+            rival.record(frame, self.pyramid)
+
+    def forget(self) -> None:
+        """Begin anew, as after warming up."""
+        for samples in (self.ms, *(rival.ms for rival in self.rivals)):
+            samples.clear()
+
+
+class Duo(Subject):
+    """The same without learning, on two threads."""
+
+    def record(self, frame: Frame) -> None:
+        """Keep the time between results of frames in a row, by the clock on the wall."""
+        done = len(self.ms['frame'])
+        frames = [_moved(frame, done + k) for k in range(BURST)]
+        ends = [perf_counter() for _ in run(self.pipeline, frames, ahead=True)]
+        self.ms['frame'] += (1e3 * np.diff(ends[:-1])).tolist()
 
 
 @contextmanager
@@ -135,10 +165,13 @@ def timed(ms: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def run_bench(
-    rounds: int, on_round: Callable[[int], None] = lambda done: None
+    rounds: int, on_round: Callable[[int], None] = lambda done: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """
-    Time every stage on the shipped pair, on one thread.
+    Time every stage on the shipped pair, on one thread, and whole frames on two.
+
+    The network runs on every engine and precision that works here, too.
 
     Parameters
     ----------
@@ -146,26 +179,33 @@ def run_bench(
         Rounds that count; three more warm up.
     on_round : callable
         Told how many rounds are done.
+    tell : callable
+        Told which engines are left out, and why.
 
     Returns
     -------
     dict
-        ``yardstick_ms`` and ``rows``, each with name, preset, network, engine, precision,
-        threads, p50_ms, p95_ms and ratio = p50 / yardstick; null where a key does not apply.
+        ``yardstick_ms``, ``sgemm_gflops`` and ``rows``, each with name, preset, network, engine,
+        precision, threads, p50_ms, p95_ms, ratio = p50 / yardstick and roofline = achieved
+        rate / that of the best matrix product in f32; null where a key does not apply.
         The yardstick is one three-way SGBM call: 640x480, 96 disparities, block 5, one thread.
     """
     cv2.setNumThreads(1)
     frame, maps = read_pair(), _raw_maps()
     subjects = [_subject(preset, network) for preset in PRESETS for network in NETWORKS]
+    for subject in subjects:
+        subject.rivals = rivals(
+            subject.network, tell if subject.preset == PRESETS[0] else lambda text: None)
+    duos = [_duo(preset, network) for preset in PIPELINED for network in NETWORKS]
     shared: Samples = defaultdict(list)
     for index in range(WARM_UP + rounds):
         if index == WARM_UP:
             shared.clear()
-            for subject in subjects:
-                subject.ms.clear()
-        _one_round(index, _moved(frame, index), maps, subjects, shared)
+            for subject in (*subjects, *duos):
+                subject.forget()
+        _one_round(index, _moved(frame, index), maps, [*subjects, *duos], shared)
         on_round(index + 1)
-    return _summary(shared, subjects)
+    return _summary(shared, subjects, duos)
 
 
 def read_pair() -> Frame:
@@ -189,8 +229,15 @@ def read_pair() -> Frame:
 def _subject(preset: Preset, network: str) -> Subject:
     config = Config(pyramid=PyramidConfig(preset=preset),
                     network=NetworkConfig(name=network, engine='onnxruntime', threads=1))
-    loaded = load_network(config.network.name, config.network.engine, config.network.threads)
+    loaded = load_configured(config.network)
     return Subject(preset, network, Pipeline(config, loaded))
+
+
+def _duo(preset: Preset, network: str) -> Duo:
+    alone = _subject(preset, network).pipeline
+    pipeline = Pipeline(with_values(alone.config, {'near_to_far.enabled': False}), alone.network)
+    pipeline.teach = False
+    return Duo(preset, network, pipeline)
 
 
 def _raw_maps() -> tuple[Maps, Maps]:
@@ -223,8 +270,10 @@ def _time_yardstick(frame: Frame, shared: Samples) -> None:
     matcher = cv2.StereoSGBM.create(0, 96, 5, 8 * 25, 32 * 25, 1, 31, 10, 50, 1,
                                     cv2.STEREO_SGBM_MODE_SGBM_3WAY)
     ms: dict[str, float] = {}
+    start = perf_counter()
     with timed(ms, 'yardstick'):
         matcher.compute(left, right)
+    shared['yardstick_wall'].append((perf_counter() - start) * 1e3)
     shared['yardstick'].append(ms['yardstick'])
 
 
@@ -242,7 +291,7 @@ def _right(frame: Frame) -> Image:
     return frame.right
 
 
-def _summary(shared: Samples, subjects: list[Subject]) -> dict[str, Any]:
+def _summary(shared: Samples, subjects: list[Subject], duos: list[Duo]) -> dict[str, Any]:
     yardstick = float(np.median(shared['yardstick']))
     samples: list[tuple[str, Subject | None, list[float]]] = [('rectify', None, shared['rectify'])]
     for stage in ('stereo', 'plane'):  # the same for every subject
@@ -252,7 +301,25 @@ def _summary(shared: Samples, subjects: list[Subject]) -> dict[str, Any]:
         subject.ms['frame_learning'] = [ms + rectify_ms for ms in subject.ms['frame_learning']]
         samples += [(stage, subject, subject.ms[stage]) for stage in PER_SUBJECT]
     rows = [_row(name, subject, values, yardstick) for name, subject, values in samples]
-    return {'yardstick_ms': yardstick, 'rows': rows}
+    peak = sgemm_flops()
+    for subject in subjects:
+        for rival in subject.rivals:
+            rows += rows_of(rival, subject.ms,
+                            partial(_row, subject=subject, yardstick=yardstick))
+        _add_rooflines(rows, subject, peak)
+    pace = yardstick / float(np.median(shared['yardstick_wall']))
+    rows += [_row('frame', duo, [ms * pace for ms in duo.ms['frame']], yardstick) | {'threads': 2}
+             for duo in duos]
+    return {'yardstick_ms': yardstick, 'sgemm_gflops': peak / 1e9, 'rows': rows}
+
+
+def _add_rooflines(rows: list[dict[str, Any]], subject: Subject, peak: float) -> None:
+    assert subject.pyramid is not None
+    flops = useful_flops(subject.pipeline, subject.pyramid, subject.network)
+    for row in rows:
+        if (row['name'], row['preset'], row['network']) == (
+                'network', subject.preset, subject.network):
+            row['roofline'] = roofline(flops, row['p50_ms'], peak)
 
 
 def _row(
@@ -270,4 +337,5 @@ def _row(
         'p50_ms': p50,
         'p95_ms': p95,
         'ratio': p50 / yardstick,
+        'roofline': None,
     }

@@ -98,10 +98,11 @@ def level_from_camera(normal: Float, offset: float) -> Float:
     """
     forward = np.array([0.0, 0.0, 1.0]) - normal * normal[2]
     x = forward / np.linalg.norm(forward)
-    rotation = np.stack([x, np.cross(normal, x), normal])
+    (a, b, c), (i, j, k) = normal, x
     base_from_camera = np.eye(4)
-    base_from_camera[:3, :3] = rotation
-    base_from_camera[2, 3] = offset
+    base_from_camera[0, :3] = x
+    base_from_camera[1, :3] = b * k - c * j, c * i - a * k, a * j - b * i  # cross product
+    base_from_camera[2] = a, b, c, offset
     return base_from_camera
 
 

@@ -17,8 +17,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from perception.errors import ConfigError
 from perception.learning_config import NearToFarConfig
+from perception.runtime_config import RuntimeConfig
 from perception.scene_config import SceneConfig
 from perception.section import Section
+from perception.types import EngineChoice, PrecisionChoice
 
 
 class InputConfig(Section):
@@ -145,7 +147,13 @@ class NetworkConfig(Section):
     """The exported network and what runs it."""
 
     name: str = Field('default', description='Stem in perception/weights, or a path to .onnx')
-    engine: Literal['auto', 'onnxruntime'] = Field('auto', description='What runs the network')
+    engine: EngineChoice = Field(
+        'auto', description='What runs the network; auto = the fastest that works here'
+    )
+    precision: PrecisionChoice = Field(
+        'auto', description='What it computes in; auto = what the file is made for, f32 for those '
+        'shipped; int8 and f16 take NAME_int8.onnx and NAME_f16.onnx beside it, bf16 OpenVINO'
+    )
     threads: int = Field(1, ge=1, le=64, description='Threads of the engine')
 
 
@@ -228,6 +236,7 @@ class Config(Section):
     scene: SceneConfig = SceneConfig()
     map: MapConfig = MapConfig()
     cost: CostConfig = CostConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
     autostart: bool = Field(True, description='Nodes only: configure and activate at start')
     use_sim_time: bool = Field(False, description='Nodes only: follow /clock')
 

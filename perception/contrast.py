@@ -4,6 +4,7 @@ YUV and local contrast: every band normalised on its own, written straight into 
 
 A strip holds bands of similar height side by side, each at a multiple of the pooling stride, so
 that a network reads a few large arrays; windows that straddle two bands are never looked at.
+Engines that are faster on small arrays get a strip for each band.
 
 Source
     algorithms.md A3 (IROS08-DBN text; EBLearn code); measurements.md sections 1.2 and 3.
@@ -11,6 +12,7 @@ Source
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import cv2
@@ -18,14 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import ImageError
-from perception.pyramid import (
-    COLUMN_STRIDE,
-    WINDOW_COLUMNS,
-    WINDOW_ROWS,
-    Band,
-    Pyramid,
-    inside_mask,
-)
+from perception.pyramid import COLUMN_STRIDE, WINDOW_COLUMNS, WINDOW_ROWS, Band, Pyramid
+from perception.sheet import fill_between, inside_columns, lay_sheet, shifted
 from perception.types import Float, Image
 
 ContrastMode = Literal['divisive_mean_16', 'lcn']
@@ -66,20 +62,32 @@ class Strip:
 
 
 @lru_cache(maxsize=32)
-def pack_strips(bands: tuple[Band, ...], receptive: Receptive) -> tuple[Strip, ...]:
-    """Bands into strips with the fewest padded pixels (dynamic programme over cuts)."""
+def pack_strips(
+    bands: tuple[Band, ...], receptive: Receptive, packed: bool = True
+) -> tuple[Strip, ...]:
+    """Bands into strips with the fewest padded pixels, or each into its own."""
     rows, columns = (2 * m for m in receptive.margin)
     widths = [_align(band.width + columns) for band in bands]
+    cuts = _cuts(bands, widths) if packed else tuple(range(len(bands) + 1))
+    return tuple(_strip(range(i, j), bands, widths, rows) for i, j in pairwise(cuts))
 
+
+def _cuts(bands: tuple[Band, ...], widths: list[int]) -> tuple[int, ...]:
+    """Where strips begin and end, by a dynamic programme."""
     def cost(i: int, j: int) -> int:
         return max(b.height for b in bands[i:j]) * sum(widths[i:j]) + STRIP_OVERHEAD_PX
 
     best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
     for j in range(1, len(bands) + 1):
         best.append(min((best[i][0] + cost(i, j), (*best[i][1], i)) for i in range(j)))
-    cuts = (*best[-1][1], len(bands))
-    return tuple(_strip(range(i, j), bands, widths, rows)
-                 for i, j in zip(cuts, cuts[1:], strict=False))
+    return (*best[-1][1], len(bands))
+
+
+def _strips_of(
+    outputs: list[Float], bands: tuple[Band, ...], receptive: Receptive
+) -> tuple[Strip, ...]:
+    """Strips that gave these outputs: by their number, one a band unless packed."""
+    return pack_strips(bands, receptive, len(outputs) < len(bands))
 
 
 def _align(width: int) -> int:
@@ -101,7 +109,8 @@ def bgr_to_yuv(image: Image) -> Image:
 
 
 def band_strips(
-    image: Image, pyramid: Pyramid, mode: ContrastMode, receptive: Receptive | None = None
+    image: Image, pyramid: Pyramid, mode: ContrastMode, receptive: Receptive | None = None,
+    packed: bool = True,
 ) -> list[Float]:
     """
     Cut, level, scale and normalise all bands of an image.
@@ -114,6 +123,8 @@ def band_strips(
         How Y is normalised; U and V are centred and scaled.
     receptive : Receptive, optional
         Receptive field of the network that will read the strips; default 12 x 25.
+    packed : bool
+        Bands side by side in few strips, or one strip a band.
 
     Returns
     -------
@@ -132,13 +143,13 @@ def band_strips(
             f'{camera.width}x{camera.height}; record the matching CameraInfo'
         )
     receptive = receptive or Receptive()
-    mips = _mips(bgr_to_yuv(image), max(band.scale for band in pyramid.bands))
+    bands = _normalized_bands(image, pyramid, receptive, mode)
     strips = []
-    for strip in pack_strips(pyramid.bands, receptive):
+    for strip in pack_strips(pyramid.bands, receptive, packed):
         tensor = np.zeros((1, 3, strip.height, strip.width), np.float32)
         for position, x in strip.places:
-            patch = _normalized_band(mips, pyramid, position, receptive.margin, mode)
-            tensor[0, :, :patch.shape[1], x:x + patch.shape[2]] = patch
+            band = bands[position]
+            tensor[0, :, :band.shape[1], x:x + band.shape[2]] = band
         strips.append(tensor)
     return strips
 
@@ -157,7 +168,7 @@ def gather(outputs: list[Float], pyramid: Pyramid, receptive: Receptive) -> Floa
     (N, F) float32
         In the order of ``pyramid.windows``.
     """
-    strips = pack_strips(pyramid.bands, receptive)
+    strips = _strips_of(outputs, pyramid.bands, receptive)
     rows = np.empty((len(pyramid.grid.band), outputs[0].shape[0]), np.float32)
     for strip, output in zip(strips, outputs, strict=True):
         for position, x in strip.places:
@@ -172,7 +183,8 @@ def gather_some(
     outputs: list[Float], pyramid: Pyramid, receptive: Receptive, index: NDArray[np.intp]
 ) -> Float:
     """The rows ``index`` (n,) of what ``gather`` gives, without moving the others: (n, F)."""
-    strip, place = _window_places(pyramid.bands, receptive)
+    strip, place = _window_places(_strips_of(outputs, pyramid.bands, receptive), pyramid.bands,
+                                  receptive)
     strip, place = strip[index], place[index]
     rows = np.empty((len(index), outputs[0].shape[0]), np.float32)
     for number, output in enumerate(outputs):
@@ -183,11 +195,11 @@ def gather_some(
 
 @lru_cache(maxsize=8)
 def _window_places(
-    bands: tuple[Band, ...], receptive: Receptive
+    strips: tuple[Strip, ...], bands: tuple[Band, ...], receptive: Receptive
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Strip of every window, and its flat place in the strip's output, (N,) each."""
     parts: list[tuple[int, NDArray[np.intp], NDArray[np.intp]]] = []
-    for number, strip in enumerate(pack_strips(bands, receptive)):
+    for number, strip in enumerate(strips):
         width = (strip.width - receptive.columns) // COLUMN_STRIDE + 1
         for position, x in strip.places:
             band = bands[position]
@@ -199,9 +211,13 @@ def _window_places(
             np.concatenate([part[2] for part in parts]))
 
 
-def _mips(yuv: Image, largest_scale: float) -> list[Image]:
-    """Image halved again and again by area, down to the coarsest band."""
-    mips = [yuv]
+def _mips(image: Image, largest_scale: float) -> list[Image]:
+    """
+    YUV of an image, halved again and again by area, down to the coarsest band.
+
+    A fourth channel says nothing, but OpenCV warps four channels twice as fast as three.
+    """
+    mips = [np.asarray(cv2.cvtColor(bgr_to_yuv(image), cv2.COLOR_BGR2BGRA), np.uint8)]
     while 2 ** len(mips) <= largest_scale and min(mips[-1].shape[:2]) >= 4:
         height, width = mips[-1].shape[:2]
         half = cv2.resize(mips[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
@@ -209,48 +225,67 @@ def _mips(yuv: Image, largest_scale: float) -> list[Image]:
     return mips
 
 
-def _normalized_band(
-    mips: list[Image], pyramid: Pyramid, position: int, margin: tuple[int, int], mode: ContrastMode
-) -> Float:
-    """One band with the network's context, (3, h, w) float32; context of the kernel cut off."""
-    band = pyramid.bands[position]
-    pad_y, pad_x = margin[0] + MARGIN, margin[1] + MARGIN
-    size = (band.height + 2 * pad_y, band.width + 2 * pad_x)
-    affine = pyramid.image_from_band[position].copy()
-    affine[:, 2] -= affine[:, :2] @ [pad_x, pad_y]
-    patch = _warp(mips, affine, size, band.scale)
-    mask = inside_mask(affine, size, pyramid.camera)
-    if mask.all():
-        return _normalize(patch, None, mode)
-    return _normalize(cv2.bitwise_and(patch, patch, mask=mask), mask, mode)
+def _normalized_bands(
+    image: Image, pyramid: Pyramid, receptive: Receptive, mode: ContrastMode
+) -> dict[int, Float]:
+    """
+    Each band with the network's context, (3, h, w) float32, by its position.
+
+    On the way each has the kernel's context around it, cut off at the end: so bands lie side by
+    side and one call normalises many, without one seeing the next.
+    """
+    mips = _mips(image, max(band.scale for band in pyramid.bands))
+    pad_y, pad_x = (side + MARGIN for side in receptive.margin)
+    affines = shifted(pyramid.image_from_band, (-pad_x, -pad_y))
+    sizes = tuple((b.height + 2 * pad_y, b.width + 2 * pad_x) for b in pyramid.bands)
+    rows = lay_sheet(sizes)
+    first, last = inside_columns(affines[rows.band], rows.row, pyramid.camera)
+    found: dict[int, Float] = {}
+    for strip in pack_strips(pyramid.bands, receptive):
+        members = [position for position, _ in strip.places]
+        sheet = lay_sheet(tuple(sizes[k] for k in members))
+        canvas, mask = np.zeros((*sheet.size, 4), np.uint8), np.zeros(sheet.size, np.uint8)
+        for k, place in zip(members, sheet.places, strict=True):
+            _warp(mips, affines[k], pyramid.bands[k].scale, canvas[place])
+            of_band = slice(rows.first_row[k], rows.first_row[k] + sizes[k][0])
+            fill_between(first[of_band], last[of_band], mask[place])
+        planes = _normalized(canvas, mask, mode, sheet.places)
+        found |= {k: planes[:, MARGIN:place[0].stop - MARGIN,
+                            place[1].start + MARGIN:place[1].stop - MARGIN]
+                  for k, place in zip(members, sheet.places, strict=True)}
+    return found
 
 
-def _warp(mips: list[Image], affine: Float, size: tuple[int, int], scale: float) -> Image:
-    """Bilinear warp from the mip just finer than the band, levelling included."""
+def _warp(mips: list[Image], affine: Float, scale: float, out: Image) -> None:
+    """Bilinear warp from the mip just finer than the band, levelling included, into ``out``."""
     level = min(int(np.log2(max(scale, 1.0))), len(mips) - 1)
     factor = 2.0 ** level
     reduced = affine / factor
     reduced[:, 2] += 0.5 / factor - 0.5  # pixel centres are whole numbers at every level
-    warped = cv2.warpAffine(
-        mips[level], reduced, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
+    cv2.warpAffine(
+        mips[level], reduced, out.shape[1::-1], out, borderMode=cv2.BORDER_REPLICATE,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
     )
-    return np.asarray(warped, np.uint8)
 
 
-def _normalize(patch: Image, mask: Image | None, mode: ContrastMode) -> Float:
-    """YUV patch with kernel context -> normalised interior; masked pixels are 0."""
-    luminance = np.ascontiguousarray(patch[..., 0])
-    normalize = normalize_divisive_mean if mode == 'divisive_mean_16' else normalize_lcn
-    inner = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
-    out = np.empty((3, patch.shape[0] - 2 * MARGIN, patch.shape[1] - 2 * MARGIN), np.float32)
-    out[0] = normalize(luminance, mask)[inner]
-    for channel in (1, 2):
-        np.subtract(patch[inner][..., channel], np.float32(128), out=out[channel])
-    out[1:] *= np.float32(CHROMA_GAIN)
-    if mask is not None:
-        out *= mask[inner] > 0
-    return out
+def _normalized(
+    canvas: Image, mask: Image, mode: ContrastMode, places: tuple[tuple[slice, slice], ...]
+) -> Float:
+    """Y, U and V of a sheet of YUV bands, (3, height, width) float32; masked pixels are 0."""
+    y, u, v, _ = cv2.split(canvas)
+    y = cv2.bitwise_and(y, y, mask=mask)
+    planes = np.zeros((3, *mask.shape), np.float32)
+    if mode == 'divisive_mean_16':
+        planes[0] = normalize_divisive_mean(y, None if mask.all() else mask)
+    else:  # the least deviation is a matter of each band
+        for place in places:
+            planes[0][place] = normalize_lcn(y[place], mask[place])
+    for chroma, plane in ((u, planes[1]), (v, planes[2])):
+        np.subtract(chroma, np.float32(128), out=plane)
+    planes[1:] *= np.float32(CHROMA_GAIN)
+    if not mask.all():
+        planes *= (mask > 0).astype(np.float32)
+    return planes
 
 
 def normalize_divisive_mean(luminance: Image, mask: Image | None = None) -> Float:

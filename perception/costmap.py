@@ -114,7 +114,7 @@ def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Cost
     weighted, total = planning_sums(state, list(sums), polar_map.config, table.rings)
     far = _known_costs(total, lambda known, evidence: _score(
         weighted.take(known), evidence, config), config)
-    data = np.append(far, np.int8(UNKNOWN)).take(table.cell)
+    data = np.append(far, np.int8(UNKNOWN)).take(table.cell, mode='clip')  # all are inside
     window = (slice(table.row, table.row + len(table.near)),
               slice(table.column, table.column + table.near.shape[1]))
     near = _near_occupancy(state.points_odom, sums, config, table, corner)
@@ -209,9 +209,9 @@ def _known_costs(
 
 
 def _reduced(planes: Float, config: CostConfig) -> tuple[Float, Float]:
-    """Sums over the classes (5, ...), weighted and plain, (...) float64 each."""
-    weighted, total = np.zeros(planes.shape[1:]), np.zeros(planes.shape[1:])
-    for weight, plane in zip(config.class_weights, planes, strict=True):
+    """Sums over the classes (5, ...), weighted and plain, (...) each, of the type of planes."""
+    weighted, total = config.class_weights[0] * planes[0], planes[0].copy()
+    for weight, plane in zip(config.class_weights[1:], planes[1:], strict=True):
         weighted += weight * plane
         total += plane
     return weighted, total

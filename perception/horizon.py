@@ -51,9 +51,9 @@ def image_from_levelled(plane: GroundPlane) -> Float:
 
 
 def invert_affine(affine: Float) -> Float:
-    """Inverse of a (2, 3) affine, as (2, 3) float64."""
-    linear = np.linalg.inv(affine[:, :2])
-    return np.column_stack([linear, -linear @ affine[:, 2]])
+    """Inverse of affines (..., 2, 3), float64."""
+    linear = np.linalg.inv(affine[..., :2])
+    return np.concatenate([linear, -linear @ affine[..., 2:]], -1)
 
 
 def apply_affine(affine: Float, xy: Float) -> Float:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from perception.contrast import gather, gather_some
 from perception.errors import NetworkError
 from perception.hindsight import Hindsight, Memory, levelled_pose
-from perception.inference import NetworkSpec, softmax
+from perception.inference import NetworkSpec, linear_maps, softmax
 from perception.judge import CANDIDATES, FAR, NEAR, RANGES_M, Judge, range_index
 from perception.learning_config import NearToFarConfig
 from perception.lesson import (
@@ -132,18 +132,10 @@ class NearToFar:
         return np.array([NEAR, *[trained] * (len(RANGES_M) - 1)])
 
     def classified(self, sight: Sight, choice: NDArray[np.intp]) -> Float:
-        """
-        Class histogram of every window, (N, 5) float32, by given candidates for each range.
-
-        The linear layers run on the maps before the windows are gathered: a few channels move,
-        not a hundred.
-        """
+        """Class histogram of every window, (N, 5) float32, by candidates for each range."""
         used = sorted({int(k) for k in choice})
         table = np.concatenate([self.tables[k] for k in used])
-        logits: list[Float] = [
-            (table[:, :-1] @ part.reshape(len(part), -1)).reshape(-1, *part.shape[1:])
-            for part in sight.maps
-        ]
+        logits = linear_maps(sight.maps, table[:, :-1])
         rows = gather(logits, sight.pyramid, self.spec.receptive) + table[:, -1]
         if not np.isfinite(rows).all():
             raise NetworkError(

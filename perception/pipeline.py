@@ -18,7 +18,7 @@ from perception.config import Config
 from perception.contrast import ContrastMode, band_strips, gather
 from perception.errors import GroundPlaneError
 from perception.ground_plane import fit_planes
-from perception.inference import Network, softmax
+from perception.inference import Network, linear_maps, softmax
 from perception.learning_state import load_state
 from perception.lesson import Lesson, Sight
 from perception.mapping import Mapper
@@ -61,9 +61,27 @@ class Result:
     scene: SceneLabels | None = None
 
 
+@dataclass(frozen=True)
+class Survey:
+    """
+    What one frame shows by itself: depth, the ground plane, and scene labels where wanted.
+
+    The first half of the chain; ``clock`` holds the times of its stages.
+    """
+
+    frame: Frame
+    clock: 'StageClock'
+    grid: DepthGrid | None
+    plane: PlaneEstimate | None
+    scene: SceneLabels | None
+
+
 class Traversability:
     """
     Frames in, labels out: the chain up to what ``traversability_node`` publishes.
+
+    It has two halves, ``survey`` and ``conclude``; the plane tracker belongs to the first alone,
+    learner and map to the second, so that the first may run ahead on a thread of its own.
 
     ``teach`` False leaves the teacher's window labels out where nobody learns from them.
     ``learner`` is None where ``near_to_far.enabled`` is off, ``scene`` where ``scene.enabled`` is.
@@ -87,6 +105,10 @@ class Traversability:
     def reset(self) -> None:
         """Forget plane and places, as after a jump backwards in time; what was learned stays."""
         self.tracker.reset()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what the second half remembers of the way."""
         if self.learner is not None:
             self.learner.lose_track()
 
@@ -103,8 +125,12 @@ class Traversability:
         return other
 
     def process(self, frame: Frame) -> Result:
+        """Run one frame through both halves; errors as of these."""
+        return self.conclude(self.survey(frame))
+
+    def survey(self, frame: Frame) -> Survey:
         """
-        Run one frame.
+        Run the first half.
 
         Raises
         ------
@@ -113,14 +139,27 @@ class Traversability:
         ImageError, CalibrationError
             The frame contradicts its calibration.
         """
-        config, clock = self.config, StageClock()
+        clock = StageClock()
         grid, estimate = self._ground(frame, clock)
-        scene = self._look(frame, clock)
+        return Survey(frame, clock, grid, estimate, self._look(frame, clock))
+
+    def conclude(self, survey: Survey) -> Result:
+        """
+        Run the second half: what the frame teaches, and what it says of the ground.
+
+        Raises
+        ------
+        ImageError, CalibrationError
+            The frame contradicts its calibration.
+        """
+        config, clock, frame = self.config, survey.clock, survey.frame
+        grid, estimate, scene = survey.grid, survey.plane, survey.scene
         if estimate is None:
             return Result(frame, clock.ms, grid, scene=scene)
         with clock('preprocess'):
             pyramid = self.lay_pyramid(estimate)
-            strips = band_strips(frame.image, pyramid, self.contrast, self.network.spec.receptive)
+            strips = band_strips(frame.image, pyramid, self.contrast,
+                                 self.network.spec.receptive, self.network.packed)
         with clock('network'):
             maps = self.network.features(strips)
         with clock('supervisor'):
@@ -203,14 +242,14 @@ class Pipeline(Traversability):
         super().__init__(config, network)
         self.mapper = Mapper(config.map, config.cost)
 
-    def reset(self) -> None:
-        """Forget plane and map, as after a jump backwards in time."""
-        super().reset()
+    def forget(self) -> None:
+        """Forget places and map."""
+        super().forget()
         self.mapper.reset()
 
-    def process(self, frame: Frame) -> Result:
-        """Run one frame through to the cost map; errors as of ``Traversability``."""
-        result = super().process(frame)
+    def conclude(self, survey: Survey) -> Result:
+        """Run the second half, through to the cost map."""
+        result, frame = super().conclude(survey), survey.frame
         if result.observation is None or result.plane is None:
             return result
         clock = StageClock(result.stage_ms)
@@ -250,17 +289,9 @@ def _learning_poses(
 
 
 def window_probabilities(outputs: list[Float], pyramid: Pyramid, network: Network) -> Float:
-    """
-    Feature maps of the strips -> class histogram of every window, (N, 5) float32.
-
-    The linear layer runs on the maps before the windows are gathered: five channels move, not a
-    hundred.
-    """
+    """Feature maps of the strips -> class histogram of every window, (N, 5) float32."""
     spec = network.spec
-    logits: list[Float] = [
-        (spec.weight @ output.reshape(len(output), -1)).reshape(-1, *output.shape[1:])
-        for output in outputs
-    ]
+    logits = linear_maps(outputs, spec.weight)
     return softmax(gather(logits, pyramid, spec.receptive) + spec.bias)
 
 

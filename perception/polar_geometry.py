@@ -91,16 +91,26 @@ def xy_from_polar(r: Float | float, t: Float | float, config: MapConfig) -> Floa
 
 
 def fine_cells(x: Float, y: Float, config: MapConfig) -> Cells:
-    """Flat internal cell of points (N,) relative to the centre, -1 beyond the map or NaN."""
-    radius, r, t = _polar(x, y, config)
+    """
+    Flat internal cell of points (N,) relative to the centre, -1 beyond the map or NaN.
+
+    Single precision: a point within a thousandth of a millimetre of a border may go either way.
+    """
+    radius, r, t = _polar(x.astype(np.float32), y.astype(np.float32), config)
     rings, angles = fine_shape(config)
-    inside = (radius <= config.max_radius_m) & (r * FINE < rings)
-    if not inside.all():
-        r, t = np.where(inside, r, 0), np.where(inside, t, 0)
-    cell = (r * FINE).astype(np.int64)
+    outside = ~(radius <= config.max_radius_m)
+    outside |= r >= rings / FINE
+    some = bool(outside.any())
+    if some:
+        r[outside] = t[outside] = 0
+    r *= FINE
+    t *= FINE
+    cell = r.astype(np.int64)
     cell *= angles
-    cell += (t * FINE).astype(np.int64)
-    return cell if inside.all() else np.where(inside, cell, -1)
+    cell += t.astype(np.int32)
+    if some:
+        cell[outside] = -1
+    return cell
 
 
 def planning_cells(xy: Float, config: MapConfig) -> Cells:
@@ -159,17 +169,24 @@ def ring_index(radius: Float, config: MapConfig) -> Float:
     """Ring index of radii [m] (...), continuous, in their own type; NaN for NaN."""
     start = hyperbolic_start(config)
     last = np.nextafter(radius.dtype.type(config.constant_cells), radius.dtype.type(0))
-    far = 1 - start / np.maximum(radius, start)
+    far = np.asarray(np.maximum(radius, start))
+    np.divide(-start, far, out=far)
+    far += 1
     far *= config.camera_height_m * config.hyperbolic_cells / config.image_height_m
     far += config.constant_cells
-    return np.where(radius >= start, far, np.minimum(radius / config.cell_m, last))
+    near = np.asarray(radius / config.cell_m)
+    np.minimum(near, last, out=near)
+    return np.where(radius >= start, far, near)
 
 
 def _polar(x: Float, y: Float, config: MapConfig) -> tuple[Float, Float, Float]:
-    """Radius [m], ring and angular index of points (...)."""
-    radius = np.sqrt(x * x + y * y)  # hypot guards against overflow at eight times the cost
-    t = np.arctan2(y, x) * (config.angular_cells / (2 * np.pi))
-    t += (t < 0) * float(config.angular_cells)
+    """Radius [m], ring and angular index of points (...), in their own type."""
+    radius = np.asarray(np.square(x))
+    radius += np.square(y)
+    np.sqrt(radius, out=radius)  # hypot guards against overflow at eight times the cost
+    t = np.asarray(np.arctan2(y, x))
+    t *= config.angular_cells / (2 * np.pi)
+    t += (t < 0) * t.dtype.type(config.angular_cells)
     t *= t < config.angular_cells  # -1e-20 + T rounds to T, which is 0
     return radius, ring_index(radius, config), t
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from perception.config import MapConfig
 from perception.polar_geometry import (
+    FINE,
     Cells,
     Index,
     cell_centres,
@@ -230,12 +231,14 @@ def planning_sums(
     (K, R, T) float64
     """
     count, angles = planning_shape(config)
-    cell = planning_from_fine(config).take(state.cell)
+    fine = state.cell
+    if rings is not None:
+        count, ring = len(rings), fine_shape(config)[1] * FINE
+        index = np.flatnonzero((fine >= rings.start * ring) & (fine < rings.stop * ring))
+        fine, values = fine.take(index), [weight.take(index) for weight in values]
+    cell = planning_from_fine(config).take(fine)
     if rings is not None:
         cell -= rings.start * angles
-        count = len(rings)
-        index = np.flatnonzero((cell >= 0) & (cell < count * angles))
-        cell, values = cell.take(index), [weight.take(index) for weight in values]
     planes = np.empty((len(values), count, angles))
     for weight, plane in zip(values, planes, strict=True):
         own = np.bincount(cell, weight, count * angles).astype(float, copy=False)
@@ -269,28 +272,45 @@ def _merged(parts: list[MapState], slot: Index) -> MapState:
 
     ``slot`` has a number for each internal cell; what it holds is written before it is read.
     """
-    ends = np.cumsum([len(part.cell) for part in parts])
-    orders = [np.arange(end - len(part.cell), end, dtype=np.int32)
-              for part, end in zip(parts, ends, strict=True)]
+    sizes = [len(part.cell) for part in parts]
+    orders = [np.arange(end - size, end, dtype=np.int32)
+              for size, end in zip(sizes, np.cumsum(sizes), strict=True)]
     for part, order in zip(parts, orders, strict=True):
         slot[part.cell] = order  # of repeated cells the last one stays
-    newest = [np.flatnonzero(slot.take(part.cell) == order)
-              for part, order in zip(parts, orders, strict=True)]
-    count = sum(len(index) for index in newest)
-    if len(parts) == 1 and count == len(parts[0].cell):
+    stays = [slot.take(part.cell) == order for part, order in zip(parts, orders, strict=True)]
+    newest = [np.flatnonzero(kept) for kept in stays]
+    if len(parts) == 1 and len(newest[0]) == sizes[0]:
         return parts[0]
-    cell = np.concatenate([p.cell.take(i) for p, i in zip(parts, newest, strict=True)])
-    points = np.concatenate(
-        [p.points_odom.T.take(i, 1) for p, i in zip(parts, newest, strict=True)], axis=1)
-    slot[cell] = np.arange(count, dtype=np.int32)
-    planes, counter = np.zeros((len(CLASSES), count), np.float32), np.zeros(count, np.int32)
-    for part in parts:
-        target = slot.take(part.cell).astype(np.int64)
-        np.add.at(counter, target, part.counter)
-        for plane, values in zip(planes, part.histogram.T, strict=True):
-            if values.any():  # depth points have but two of the classes
-                np.add.at(plane, target, values)
+    merged = _joined(parts, newest)
+    slot[merged.cell] = np.arange(len(merged.cell), dtype=np.int32)
+    for part, kept in zip(parts, stays, strict=True):
+        _add_older(merged, part, np.flatnonzero(~kept), slot)
+    return merged
+
+
+def _joined(parts: list[MapState], chosen: list[Cells]) -> MapState:
+    """The chosen points of one part after the other, in new arrays."""
+    size = sum(len(index) for index in chosen)
+    points, planes = np.empty((3, size)), np.empty((len(CLASSES), size), np.float32)
+    counter, cell = np.empty(size, np.int32), np.empty(size, np.int64)
+    end = 0
+    for part, index in zip(parts, chosen, strict=True):
+        here, end = slice(end, end + len(index)), end + len(index)
+        for source, target in ((part.points_odom.T, points), (part.histogram.T, planes),
+                               (part.counter[None], counter[None]), (part.cell[None], cell[None])):
+            for row, out in zip(source, target[:, here], strict=True):
+                row.take(index, out=out, mode='clip')
     return MapState(parts[0].centre_m, points.T, planes.T, counter, cell)
+
+
+def _add_older(merged: MapState, part: MapState, index: Cells, slot: Index) -> None:
+    """Add the evidence of older points to that in their cells; ``slot`` says where these are."""
+    target = slot.take(part.cell.take(index)).astype(np.intp)
+    np.add.at(merged.counter, target, part.counter.take(index))
+    for plane, values in zip(merged.histogram.T, part.histogram.T, strict=True):
+        older = values.take(index)
+        if older.any():  # depth points have but two of the classes
+            np.add.at(plane, target, older)
 
 
 def _selected(state: MapState, keep: Mask) -> MapState:

@@ -80,7 +80,7 @@ def observe(
     """
     level = levelled_base_from_camera(pyramid.plane)
     points, planes = _depth_points(*depth, config) if depth else NOTHING
-    obstacles = _placed(points[:, planes[SUPER_OBSTACLE] > 0], level).T if depth else None
+    obstacles = _placed(_blocking(points, planes), level).T if depth else None
     far = trusted(window_evidence(pyramid, probabilities, level, config, obstacles), level,
                   confidence)
     camera = _placed(far.points_odom.T, np.linalg.inv(level))
@@ -121,13 +121,10 @@ def place(observation: Observation, odom_from_camera: Float) -> Evidence:
 
 
 def _placed(xyz: Float, a_from_b: Float) -> Float:
-    """Points (3, N) in frame b -> frame a, float64: column by column, as the map takes them."""
-    placed = np.empty((3, xyz.shape[1]))
-    for turn, offset, out in zip(a_from_b[:3, :3], a_from_b[:3, 3], placed, strict=True):
-        out[:] = offset
-        for share, part in zip(turn, xyz, strict=True):
-            out += share * part  # share is float64, so is the sum
-    return placed
+    """Points (3, N) in frame b -> frame a, float64: x, y and z each in one piece."""
+    placed = a_from_b[:3, :3] @ xyz.astype(float, copy=False)
+    placed += a_from_b[:3, 3:]
+    return np.asarray(placed)
 
 
 def depth_evidence(
@@ -140,27 +137,33 @@ def depth_evidence(
     """
     optical, planes = _depth_points(points, grid, config)
     xyz = _placed(optical, pose)
-    return Evidence(xyz.T, planes.T), xyz[:, planes[SUPER_OBSTACLE] > 0].T
+    return Evidence(xyz.T, planes.T), _blocking(xyz, planes).T
+
+
+def _blocking(xyz: Float, planes: Float) -> Float:
+    """Of the points (3, N) of ``_depth_points`` the obstacles, which come last."""
+    return xyz[:, xyz.shape[1] - np.count_nonzero(planes[SUPER_OBSTACLE]):]
 
 
 def _depth_points(
     points: PointLabels, grid: DepthGrid, config: MapConfig
 ) -> tuple[Float, Float]:
     """Thinned ground points, then obstacle points: optical (3, N) and histogram (5, N) float32."""
-    ground = np.nonzero(points.ground[::GROUND_STRIDE, ::GROUND_STRIDE])
-    row, column = (np.concatenate([GROUND_STRIDE * thin, full])
-                   for thin, full in zip(ground, np.nonzero(points.obstacle), strict=True))
-    xyz, count = _optical_points(row, column, grid), len(ground[0])
-    planes = np.zeros((len(CLASSES), len(row)), np.float32)
-    planes[SUPER_GROUND, :count] = config.point_weight
-    planes[SUPER_OBSTACLE, count:] = config.point_weight
-    return xyz, planes
+    thin = points.ground[::GROUND_STRIDE, ::GROUND_STRIDE]
+    ground = np.flatnonzero(thin)
+    skipped = ground // thin.shape[1] * (points.ground.shape[1] - thin.shape[1])
+    pixel = np.concatenate([GROUND_STRIDE * (ground + skipped), np.flatnonzero(points.obstacle)])
+    planes = np.zeros((len(CLASSES), len(pixel)), np.float32)
+    planes[SUPER_GROUND, :len(ground)] = config.point_weight
+    planes[SUPER_OBSTACLE, len(ground):] = config.point_weight
+    return _optical_points(pixel, grid), planes
 
 
-def _optical_points(row: Cells, column: Cells, grid: DepthGrid) -> Float:
-    """Points (3, N) float32 [m] in the optical frame of some grid pixels."""
+def _optical_points(pixel: Cells, grid: DepthGrid) -> Float:
+    """Points (3, N) float32 [m] in the optical frame of some grid pixels, given flat."""
     u, v = grid.uv
-    pixel = row * grid.disparity.shape[1] + column
+    row = pixel // len(u)
+    column = pixel - row * len(u)
     xyz = np.empty((3, len(pixel)), np.float32)
     z = np.divide(np.float32(grid.focal_baseline), grid.disparity.ravel().take(pixel), out=xyz[2])
     across, down = (u - grid.camera.cx) / grid.camera.fx, (v - grid.camera.cy) / grid.camera.fy

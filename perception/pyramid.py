@@ -8,15 +8,15 @@ Source
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from perception.camera import ground_points
 from perception.errors import GroundPlaneError
-from perception.horizon import apply_affine, image_from_levelled, invert_affine
+from perception.horizon import image_from_levelled, invert_affine
+from perception.sheet import Sheet, box_sums, count, cut, fill_between, inside_columns, lay_sheet
 from perception.types import Camera, Float, GroundPlane, Image, Mask
 
 WINDOW_ROWS, WINDOW_COLUMNS, COLUMN_STRIDE = 12, 25, 4
@@ -57,15 +57,6 @@ class Band:
     def rows(self) -> int:
         """Window rows at stride 1."""
         return self.height - WINDOW_ROWS + 1
-
-    def image_from_band(self, plane: GroundPlane) -> Float:
-        """Affine (2, 3) float64 from band pixels (x, y) to image pixels (u, v), levelling in."""
-        levelled = image_from_levelled(plane)
-        linear = levelled[:, :2]
-        # on the footline at the image's middle column, as A2.4 has it
-        origin = levelled[:, 2] + [0.0, self.offset_px / np.cos(plane.roll_rad)]
-        centre = np.array([(self.width - 1) / 2, self.footline_row])
-        return np.column_stack([self.scale * linear, origin - self.scale * linear @ centre])
 
     def distance_range_m(self, focal_height: float) -> tuple[float, float]:
         """Ground distance of the lowest and the highest window-centre row [m]."""
@@ -113,12 +104,18 @@ def _dense_rows() -> list[tuple[float, int, float]]:
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """Every window of a set of bands: ``band`` is the position in the tuple of bands."""
+    """
+    Every window of a set of bands: ``band`` is the position in the tuple of bands.
+
+    ``slices`` are the windows of each band; ``corner`` is the first pixel's (row, column) on the
+    sheet, (2, N).
+    """
 
     band: NDArray[np.int64]
     row: NDArray[np.int64]
     column: NDArray[np.int64]
     slices: tuple[slice, ...]
+    corner: NDArray[np.int64]
 
     @cached_property
     def centre(self) -> Float:
@@ -137,7 +134,14 @@ def window_grid(bands: tuple[Band, ...], row_stride: int) -> WindowGrid:
         start += rows.size
         parts.append((np.full(rows.size, position), rows.ravel(), columns.ravel()))
     band_, row, column = (np.concatenate(p) for p in zip(*parts, strict=True))
-    return WindowGrid(band_, row, column, tuple(slices))
+    corner = np.stack([row, sheet_of(bands).left[band_] + COLUMN_STRIDE * column])
+    return WindowGrid(band_, row, column, tuple(slices), corner)
+
+
+@lru_cache(maxsize=32)
+def sheet_of(bands: tuple[Band, ...]) -> Sheet:
+    """Layout of the sheet for these bands."""
+    return lay_sheet(tuple((band.height, band.width) for band in bands))
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ class Windows:
     outside: Float
     ground_optical: Float
 
-    @property
+    @cached_property
     def valid(self) -> Mask:
         """Windows that lie in the image by at least 70 %, (N,) bool."""
         valid: Mask = self.outside <= MAX_OUTSIDE
@@ -168,11 +172,10 @@ class Windows:
         """Depth of the ground point, (N,) [m]; NaN above the horizon."""
         return self.ground_optical[:, 2]
 
-    @property
+    @cached_property
     def distance(self) -> Float:
         """Distance of the ground point from the camera, (N,) [m]; NaN above the horizon."""
-        distance: Float = np.linalg.norm(self.ground_optical, axis=1)
-        return distance
+        return np.asarray(np.sqrt(np.square(self.ground_optical).sum(1)))
 
 
 @dataclass(frozen=True)
@@ -194,22 +197,30 @@ class Pyramid:
         return window_grid(self.bands, self.row_stride)
 
     @cached_property
-    def image_from_band(self) -> tuple[Float, ...]:
-        """One (2, 3) affine a band."""
-        return tuple(band.image_from_band(self.plane) for band in self.bands)
+    def image_from_band(self) -> Float:
+        """Affine of each band from its pixels to image pixels, levelling in, (B, 2, 3) float64."""
+        levelled, bands = image_from_levelled(self.plane), self.bands
+        affine = np.empty((len(bands), 2, 3))
+        affine[..., :2] = np.array([band.scale for band in bands])[:, None, None] * levelled[:, :2]
+        # on the footline at the image's middle column, as A2.4 has it
+        affine[..., 2] = levelled[:, 2]
+        affine[:, 1, 2] += np.array([b.offset_px for b in bands]) / np.cos(self.plane.roll_rad)
+        centre = np.array([((band.width - 1) / 2, band.footline_row) for band in bands])
+        affine[..., 2] -= np.einsum('bij,bj->bi', affine[..., :2], centre)
+        return affine
 
     @cached_property
-    def band_from_image(self) -> tuple[Float, ...]:
-        """One (2, 3) affine a band, the inverse of ``image_from_band``."""
-        return tuple(invert_affine(affine) for affine in self.image_from_band)
+    def band_from_image(self) -> Float:
+        """Inverse of each affine of ``image_from_band``, (B, 2, 3) float64."""
+        return invert_affine(self.image_from_band)
 
     @cached_property
     def windows(self) -> Windows:
         """Every window with its place in the image and on the ground."""
-        grid = self.grid
-        uv = np.empty((len(grid.band), 2))
-        for affine, part in zip(self.image_from_band, grid.slices, strict=True):
-            uv[part] = apply_affine(affine, grid.centre[part])
+        grid, (x, y) = self.grid, self.grid.centre.T
+        affine = self.image_from_band.reshape(-1, 6).T.take(grid.band, 1)
+        u, v = (a * x + b * y + c for a, b, c in (affine[:3], affine[3:]))
+        uv = np.stack([u, v]).T
         return Windows(grid.band, grid.row, grid.column, uv, _outside(self),
                        ground_points(uv, self.plane))
 
@@ -254,33 +265,23 @@ def build_pyramid(
 
 def inside_mask(affine: Float, size: tuple[int, int], camera: Camera) -> Image:
     """Which pixels of a band of ``size`` (height, width) lie in the image: uint8, 255 or 0."""
-    y, x = np.arange(size[0])[:, None], np.arange(size[1])[None]
-    u = affine[0, 0] * x + (affine[0, 1] * y + affine[0, 2])
-    v = affine[1, 0] * x + (affine[1, 1] * y + affine[1, 2])
-    half = 0.5  # a pixel reaches half a pixel beyond its centre
-    inside = (u >= -half) & (u <= camera.width - half) & (v >= -half) & (v <= camera.height - half)
-    return np.asarray(inside.view(np.uint8) * np.uint8(255), np.uint8)
+    mask = np.zeros(size, np.uint8)
+    fill_between(*inside_columns(affine, np.arange(size[0]), camera), mask)
+    return mask
 
 
 def _outside(pyramid: Pyramid) -> Float:
     """Share of each window outside the image, (N,) float32."""
-    share = np.empty(len(pyramid.grid.band), np.float32)
-    for position, band in enumerate(pyramid.bands):
-        size = (band.height, band.width)
-        mask = inside_mask(pyramid.image_from_band[position], size, pyramid.camera)
-        if mask.all():
-            share[pyramid.grid.slices[position]] = 0
-            continue
-        box = cv2.boxFilter(mask, cv2.CV_32F, (WINDOW_COLUMNS, WINDOW_ROWS))
-        share[pyramid.grid.slices[position]] = 1 - at_centres(box, band, pyramid.row_stride) / 255
-    return share
-
-
-def at_centres(values: Float, band: Band, row_stride: int) -> Float:
-    """Values (height, width, ...) of a band at its window centres, flattened to (n, ...)."""
-    top, left = WINDOW_ROWS // 2, WINDOW_COLUMNS // 2
-    picked = values[top:top + band.rows:row_stride, left::COLUMN_STRIDE][:, :band.columns]
-    return picked.reshape(-1, *values.shape[2:])
+    sheet, grid = sheet_of(pyramid.bands), pyramid.grid
+    first, last = inside_columns(pyramid.image_from_band[sheet.band], sheet.row, pyramid.camera)
+    left = COLUMN_STRIDE * np.arange(max(band.columns for band in pyramid.bands), dtype=np.float32)
+    inside = np.minimum(last[:, None] + 1, left + WINDOW_COLUMNS)
+    inside -= np.maximum(first[:, None], left)
+    sums = np.zeros((len(first) + 1, len(left)), np.float32)
+    np.cumsum(np.maximum(inside, 0, out=inside), 0, out=sums[1:])
+    top = (sheet.first_row[grid.band] + grid.row) * len(left) + grid.column
+    counted = sums.ravel().take(top + WINDOW_ROWS * len(left)) - sums.ravel().take(top)
+    return np.asarray(1 - counted / (WINDOW_ROWS * WINDOW_COLUMNS), np.float32)
 
 
 def window_shares(
@@ -295,26 +296,35 @@ def window_shares(
     masks : (h, w, C) uint8, values 0 or 1, C <= 4
         On a grid ``step`` times coarser than the image (see DepthGrid).
     size : (rows, columns)
-        Neighbourhood of the window centre in band pixels; default the whole window.
+        Neighbourhood of the window centre in band pixels, within the window; default all of it.
 
     Returns
     -------
     (N, C) float32
         In [0, 1], in the order of ``pyramid.windows``; outside the image counts as 0.
     """
-    shares = np.empty((len(pyramid.grid.band), masks.shape[2]), np.float32)
-    shift = (step - 1) / 2
-    for position, band in enumerate(pyramid.bands):
-        affine = pyramid.image_from_band[position].copy()
-        affine[:, 2] -= shift
-        warped = cv2.warpAffine(
-            masks, affine / step, (band.width, band.height),
-            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-        ).reshape(band.height, band.width, -1)
-        box = cv2.boxFilter(warped, cv2.CV_32F, size[::-1], borderType=cv2.BORDER_CONSTANT)
-        box = box.reshape(band.height, band.width, -1)
-        shares[pyramid.grid.slices[position]] = at_centres(box, band, pyramid.row_stride)
-    return shares
+    return shares_on_sheet(on_sheet(masks, step, pyramid), pyramid, size)
+
+
+def on_sheet(masks: Image, step: int, pyramid: Pyramid) -> Image:
+    """Masks as of ``window_shares`` cut into all bands, on one sheet: (height, width, C) uint8."""
+    affines = pyramid.image_from_band.copy()
+    affines[..., 2] -= (step - 1) / 2  # see DepthGrid
+    return cut(masks, affines / step, sheet_of(pyramid.bands))
+
+
+def shares_on_sheet(
+    canvas: Image, pyramid: Pyramid, size: tuple[int, int] = (WINDOW_ROWS, WINDOW_COLUMNS)
+) -> Float:
+    """What ``window_shares`` gives, from masks that lie on a sheet."""
+    sums = _window_sums(canvas, pyramid, size)
+    return np.asarray(sums.astype(np.float32) * np.float32(1 / (size[0] * size[1])))
+
+
+def _window_sums(canvas: Float | Image, pyramid: Pyramid, size: tuple[int, int]) -> NDArray[Any]:
+    """Sums over (rows, columns) of the sheet about each window's centre, (N, C)."""
+    offset = [[WINDOW_ROWS // 2 - size[0] // 2], [WINDOW_COLUMNS // 2 - size[1] // 2]]
+    return box_sums(canvas, pyramid.grid.corner + offset, size)
 
 
 def window_counts(uv: Float, pyramid: Pyramid, size: tuple[int, int] = (5, 13)) -> Float:
@@ -326,20 +336,13 @@ def window_counts(uv: Float, pyramid: Pyramid, size: tuple[int, int] = (5, 13)) 
     uv : (M, 2) float
         Image pixels.
     size : (rows, columns)
-        Neighbourhood in band pixels, odd; the default is +-2 rows, +-6 columns.
+        Neighbourhood in band pixels, odd and within the window; the default is +-2 rows, +-6
+        columns.
 
     Returns
     -------
     (N,) float32
         Counts in the order of ``pyramid.windows``.
     """
-    counts = np.empty(len(pyramid.grid.band), np.float32)
-    for position, band in enumerate(pyramid.bands):
-        xy = np.rint(apply_affine(pyramid.band_from_image[position], uv)).astype(int)
-        inside = np.all((xy >= 0) & (xy < (band.width, band.height)), axis=1)
-        cells = xy[inside, 1] * band.width + xy[inside, 0]
-        hits = np.bincount(cells, minlength=band.height * band.width).astype(np.float32)
-        box = cv2.boxFilter(hits.reshape(band.height, band.width), -1, size[::-1],
-                            normalize=False, borderType=cv2.BORDER_CONSTANT)
-        counts[pyramid.grid.slices[position]] = at_centres(box, band, pyramid.row_stride)
-    return counts
+    hits = count(uv, pyramid.band_from_image, sheet_of(pyramid.bands))
+    return _window_sums(hits, pyramid, size)[:, 0].astype(np.float32)

@@ -5,9 +5,10 @@ import json
 import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from perception.draw import overlay, predicted_images
 from perception.draw_scene import confidence_image, scene_overlay, with_legend
 from perception.errors import BagError, PerceptionError
 from perception.evaluation.true_map import read_true_map
-from perception.inference import load_network
+from perception.inference import Network, Opened, load_configured
 from perception.learning_state import save_state
 from perception.near_to_far import NearToFar
 from perception.online_metrics import OnlineMetrics
 from perception.pipeline import Pipeline, Result, percentiles
+from perception.pipelined import run, runs_ahead
 from perception.report import ReportData, write_report
-from perception.scene import SceneSpec
+from perception.scene import SceneNetwork, SceneSpec
 from perception.types import CLASSES, Frame
 
 Progress = Callable[[int, int], None]
@@ -41,10 +43,9 @@ class Metrics:
     """What metrics.json will say; fed frame by frame, right at every moment."""
 
     config: Config
-    engine: str
-    network: str
+    network: Network
     online: OnlineMetrics | None = None
-    scene: SceneSpec | None = None
+    scene: SceneNetwork | None = None
     frames: int = 0
     frames_with_plane: int = 0
     stage_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -91,8 +92,9 @@ class Metrics:
             'scene': self._scene_summary(),
             'online': self.online.summary() if self.online else None,
             'config_hash': config_hash(self.config),
-            'engine': self.engine,
-            'network': self.network,
+            'pipelined': runs_ahead(self.config.runtime.pipelining),
+            **_engine(self.network.opened),
+            'network': self.network.spec.name,
             'versions': versions(),
         }
 
@@ -100,14 +102,21 @@ class Metrics:
         """Scene network, and the share of each class among the pixels; None without one."""
         if self.scene is None:
             return None
-        share = self.scene_pixels / max(int(self.scene_pixels.sum()), 1)
-        return {'network': self.scene.name, 'sha256': self.scene.sha256,
-                'labels': dict(zip(self.scene.classes, share.tolist(), strict=False))}
+        share, spec = self.scene_pixels / max(int(self.scene_pixels.sum()), 1), self.scene.spec
+        return {'network': spec.name, 'sha256': spec.sha256, **_engine(self.scene.opened),
+                'labels': dict(zip(spec.classes, share.tolist(), strict=False))}
+
+
+def _engine(opened: Opened) -> dict[str, str]:
+    """What runs a network, what it computes in, and why that engine."""
+    session = opened.session
+    return {'engine': session.engine, 'precision': session.precision, 'engine_why': opened.why}
 
 
 def versions() -> dict[str, str]:
     """Versions of this package and of what its numbers depend on."""
-    packages = ('lagr_perception', 'numpy', 'opencv-python-headless', 'onnxruntime', 'rosbags')
+    packages = ('lagr_perception', 'numpy', 'opencv-python-headless', 'onnxruntime', 'openvino',
+                'rosbags')
     found = {'python': platform.python_version()}
     for package in packages:
         try:
@@ -178,21 +187,23 @@ def replay(
     outputs = Outputs(out)
     if bag.resolve() in (outputs.bag.resolve(), *outputs.bag.resolve().glob('*')):
         raise BagError(f'{bag}: is where the output bag goes; choose another folder with --out')
-    network = load_network(config.network.name, config.network.engine, config.network.threads)
+    network = load_configured(config.network)
     pipeline = Pipeline(config, network)
     learner, scene = pipeline.learner, pipeline.scene.network.spec if pipeline.scene else None
     with ExitStack() as stack:
         source = stack.enter_context(open_bag(bag, config))
         on_found(source.found.lines())
         out.mkdir(parents=True, exist_ok=True)
-        metrics = Metrics(config, network.engine, network.spec.name,
-                          OnlineMetrics(learner) if learner else None, scene)
+        metrics = Metrics(config, network, OnlineMetrics(learner) if learner else None,
+                          pipeline.scene.network if pipeline.scene else None)
         stack.enter_context(_keeping(outputs.state, learner))
         report = ReportData(str(bag), source.found.lines(), scene)
         stack.enter_context(_concluding(outputs, metrics, report, source))
         writer = stack.enter_context(BagWriter(outputs.bag, overwrite=True))
         total = len(source) if max_frames is None else min(max_frames, len(source))
-        for result in _results(source, pipeline, max_frames):
+        frames = islice(source.frames(), max_frames)
+        ahead = runs_ahead(config.runtime.pipelining)
+        for result in stack.enter_context(closing(run(pipeline, frames, ahead=ahead))):
             write_result(writer, result)
             if scene is not None:
                 write_scene(writer, result, scene)
@@ -200,13 +211,6 @@ def replay(
             report.add(result)
             on_progress(metrics.frames, total)
     return metrics.summary()
-
-
-def _results(source: BagSource, pipeline: Pipeline, limit: int | None) -> Iterator[Result]:
-    for index, frame in enumerate(source.frames()):
-        if limit is not None and index >= limit:
-            return
-        yield pipeline.process(frame)
 
 
 @contextmanager

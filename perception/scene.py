@@ -12,20 +12,27 @@ from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from perception.errors import NetworkError
 from perception.inference import (
-    ENGINE_ERRORS,
+    Opened,
     check_digest,
+    computed_precision,
     one_line,
     open_session,
     read_spec,
 )
 from perception.laplacian import laplacian_yuv, padded
 from perception.superpixels import average_labels, segment
-from perception.types import UNLABELED, Float, Image
+from perception.types import (
+    UNLABELED,
+    EngineChoice,
+    Float,
+    Image,
+    Precision,
+    PrecisionChoice,
+)
 
 Preprocess = Literal['bgr', 'laplacian_yuv']
 Superpixels = Literal['none', 'felzenszwalb', 'slic']
@@ -55,6 +62,7 @@ class SceneSpec(BaseModel):
     input_width: int | None = Field(None, ge=16, le=8192)
     multiple: int = Field(8, ge=1, le=64)
     stride: int = Field(ge=1, le=64)
+    precision: Precision = 'f32'
     classes: tuple[str, ...] = Field(min_length=2, max_length=UNLABELED)
     colours: tuple[tuple[int, int, int], ...]
     common: tuple[str | None, ...] = ()
@@ -85,11 +93,12 @@ class SceneSpec(BaseModel):
 
 
 class SceneNetwork:
-    """One ONNX Runtime session; ``logits`` on the network's grid, ``dense`` for every pixel."""
+    """A session; ``logits`` on the network's grid, ``dense`` for every pixel."""
 
-    def __init__(self, spec: SceneSpec, session: ort.InferenceSession) -> None:
+    def __init__(self, spec: SceneSpec, opened: Opened) -> None:
         self.spec = spec
-        self._session = session
+        self.opened = opened
+        self._run = opened.session.run
 
     def logits(self, image: Image, scale: float = 1.0) -> Float:
         """
@@ -110,7 +119,8 @@ class SceneNetwork:
         """
         colour = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
         seen = prepare(fitted(colour, self.spec, scale), self.spec)
-        return np.asarray(self._session.run(None, seen)[0][0], np.float32)
+        found: Float = self._run(seen)[0][0]
+        return found
 
     def dense(self, image: Image, scale: float = 1.0) -> Float:
         """Scores of the classes for every pixel, (C, H, W) float32: ``logits`` up-sampled."""
@@ -155,7 +165,12 @@ def prepare(image: Image | Float, spec: SceneSpec) -> dict[str, Float]:
     return {f'scale{k}': scale[None] for k, scale in enumerate(pyramid)}
 
 
-def load_scene_network(path: Path, threads: int = 1) -> SceneNetwork:
+def load_scene_network(
+    path: Path,
+    threads: int = 1,
+    engine: EngineChoice = 'auto',
+    precision: PrecisionChoice = 'auto',
+) -> SceneNetwork:
     """
     Load an exported scene network and check it against the manifest beside it.
 
@@ -165,17 +180,23 @@ def load_scene_network(path: Path, threads: int = 1) -> SceneNetwork:
         The ``.onnx`` file.
     threads : int
         Threads inside one layer.
+    engine : str
+        What runs it; ``auto`` takes the fastest that works here.
+    precision : str
+        What it computes in; ``auto`` = what the file was made for.
 
     Raises
     ------
     NetworkError
-        File or manifest missing, damaged, or not keeping the contract; names path and remedy.
+        File or manifest missing, damaged, or not keeping the contract; engine or precision not
+        to be had; names path and remedy.
     """
     spec = read_spec(path, SceneSpec)
     if not path.is_file():
         raise NetworkError(f'{path}: no such network; give the path of an .onnx file')
     check_digest(path, spec.sha256)
-    network = SceneNetwork(spec, open_session(path, threads))
+    computed = computed_precision(path, spec.precision, precision)
+    network = SceneNetwork(spec, open_session(path, engine, computed, threads))
     _check_contract(network, path)
     return network
 
@@ -187,7 +208,7 @@ def _check_contract(network: SceneNetwork, path: Path) -> None:
     height, width = fitted(probe, spec).shape[:2]
     try:
         shape = network.logits(probe).shape
-    except (*ENGINE_ERRORS, ValueError, IndexError) as error:
+    except (NetworkError, ValueError, IndexError) as error:
         raise NetworkError(
             f'{path}: does not take {spec.preprocess} of an image ({one_line(error)}); export '
             'a network with these inputs'

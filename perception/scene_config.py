@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from perception.section import Section
+from perception.types import EngineChoice, PrecisionChoice
 
 NO_SAY = 'none'
 COMMON_COSTS: dict[str, float | None] = {
@@ -22,6 +23,12 @@ class SceneConfig(Section):
     enabled: bool = Field(False, description='Label scenes')
     network: str = Field(
         'scene', description='Scene network: a stem in perception/weights, or a path to .onnx'
+    )
+    engine: EngineChoice = Field(
+        'auto', description='What runs the scene network; auto = the fastest that works here'
+    )
+    precision: PrecisionChoice = Field(
+        'auto', description='What it computes in, see network.precision'
     )
     threads: int = Field(1, ge=1, le=64, description='Threads of the scene network')
     superpixels: Literal['none', 'felzenszwalb', 'slic'] = Field(

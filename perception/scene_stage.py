@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from perception.config import MapConfig
-from perception.inference import network_path, read_spec
+from perception.inference import check_engine, network_path, read_spec
 from perception.scene import (
     SceneLabels,
     SceneNetwork,
@@ -51,12 +51,14 @@ def make_scene(config: SceneConfig) -> SceneStage | None:
     """
     if not config.enabled:
         return None
-    network = load_scene_network(network_path(config.network, 'scene'), config.threads)
+    path = network_path(config.network, 'scene', config.precision)
+    network = load_scene_network(path, config.threads, config.engine, config.precision)
     return SceneStage(config, network, class_costs(config, network.spec))
 
 
 def check_scene(config: SceneConfig) -> None:
-    """Refuse what ``make_scene`` would, by the manifest alone."""
+    """Refuse what ``make_scene`` would, by the manifest alone, and an engine that is not here."""
     if config.enabled:
-        path = network_path(config.network, 'scene')
+        check_engine(config.engine)
+        path = network_path(config.network, 'scene', config.precision)
         class_costs(config, read_spec(path, SceneSpec))

@@ -108,7 +108,7 @@ def match(
 
 def _first_near_row(disparity: Float, window_px: int) -> int:
     """Row from which on things are near enough to gain by refinement, less one window."""
-    near = np.count_nonzero(disparity >= NEAR_PX, axis=1)
+    near = cv2.reduce((disparity >= NEAR_PX).view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
     rows = np.flatnonzero(near > NEAR_SHARE * disparity.shape[1])
     return max(int(rows[0]) - window_px, 0) if len(rows) else 0
 
@@ -153,14 +153,24 @@ def refine_subpixel(
     """
     size = (window_px, window_px)
     valid = np.isfinite(disparity)
-    share = cv2.boxFilter(valid.astype(np.float32), -1, size)
-    mean = cv2.boxFilter(np.where(valid, disparity, np.float32(0)), -1, size)
+    share = cv2.boxFilter(valid.view(np.uint8), cv2.CV_32F, size)
+    mean = cv2.boxFilter(_filled(disparity, 0), -1, size)
     mean /= np.maximum(share, 1e-6)
     smooth = _is_smooth(disparity, valid, size) & (share > MIN_SHARE)
     step, row_error = _align_windows(left, _along_rows(right, mean), smooth, size)
     smooth &= np.abs(step) < MAX_STEP_PX
-    refined = np.where(smooth, mean + np.clip(step, -0.5, 0.5), disparity)
-    return refined if camera is None else refined + _tilt_shift(mean, row_error, camera)
+    refined = disparity.copy()
+    np.clip(step, -0.5, 0.5, out=step)
+    step += mean
+    cv2.copyTo(step, smooth.view(np.uint8), refined)
+    if camera is not None:
+        refined += _tilt_shift(mean, row_error, camera)
+    return refined
+
+
+def _filled(disparity: Float, value: float) -> Float:
+    """Disparities with this value where there is none."""
+    return np.asarray(cv2.patchNaNs(disparity.copy(), value))
 
 
 def _align_windows(
@@ -170,12 +180,17 @@ def _align_windows(
     error = left - warped
     error -= cv2.boxFilter(error, -1, size)
     both = left + warped
-    across, down = (cv2.Sobel(both, -1, dx, 1 - dx, ksize=1, scale=0.25) for dx in (1, 0))
+    across, down = np.zeros_like(both), np.zeros_like(both)
+    np.subtract(both[:, 2:], both[:, :-2], out=across[:, 1:-1])
+    np.subtract(both[2:], both[:-2], out=down[1:-1])
+    across *= np.float32(0.25)
+    down *= np.float32(0.25)
     row_error = _row_error(across, down, error, smooth, size)
     error += np.float32(row_error) * down
     mismatch = cv2.boxFilter(across * error, -1, size)
     texture = cv2.boxFilter(np.square(across), -1, size)
-    return np.asarray(-mismatch / np.maximum(texture, MIN_TEXTURE), np.float32), row_error
+    mismatch /= -np.maximum(texture, MIN_TEXTURE)
+    return mismatch, row_error
 
 
 def _row_error(
@@ -191,7 +206,7 @@ def _row_error(
         reduced = cv2.resize(values[crop], blocks, interpolation=cv2.INTER_AREA)
         return np.asarray(reduced, np.float32)
 
-    used = mean(smooth.astype(np.float32)) > MIN_SHARE
+    used = np.nonzero(mean(smooth.astype(np.float32)) > MIN_SHARE)
     xx, xy, yy, xe, ye = (
         mean(one * other)[used] for one, other in
         ((across, across), (across, down), (down, down), (across, error), (down, error)))
@@ -205,26 +220,32 @@ def _row_error(
 def _tilt_shift(disparity: Float, row_error: float, camera: Camera) -> Float:
     """Column shift x y / (1 + y^2) of a row error that stems from a tilted right eye [px]."""
     h, w = disparity.shape
-    x = (np.arange(w, dtype=np.float32) - disparity - np.float32(camera.cx)) / camera.fx
-    y = ((np.arange(h, dtype=np.float32) - camera.cy) / camera.fy)[:, None]
-    return np.asarray(row_error * x * (y / (1 + y * y)), np.float32)
+    y = (np.arange(h, dtype=np.float32) - camera.cy) / camera.fy
+    shift = np.arange(w, dtype=np.float32) - np.float32(camera.cx) - disparity
+    shift *= (row_error / camera.fx * y / (1 + y * y)).astype(np.float32)[:, None]
+    return shift
 
 
 def _along_rows(image: Image, disparity: Float) -> Float:
     """Image (h, w) read at (u - disparity, v), float32."""
     h, w = disparity.shape
     u = np.arange(w, dtype=np.float32) - disparity
-    v = np.broadcast_to(np.arange(h, dtype=np.float32)[:, None], (h, w))
-    return np.asarray(cv2.remap(image.astype(np.float32), u, np.ascontiguousarray(v),
-                                cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    return np.asarray(cv2.remap(image.astype(np.float32), u, _row_numbers(h, w), cv2.INTER_LINEAR,
+                                borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+@lru_cache(maxsize=8)
+def _row_numbers(height: int, width: int) -> Float:
+    """Row of each pixel, (height, width) float32, to be read only."""
+    return np.repeat(np.arange(height, dtype=np.float32)[:, None], width, 1)
 
 
 def _is_smooth(disparity: Float, valid: Mask, size: tuple[int, int]) -> Mask:
     """Where the disparities of a window stay within 1.5 px: no edge, no steep wall."""
     kernel = np.ones(size, np.uint8)
-    highest = cv2.dilate(np.where(valid, disparity, np.float32(-1e3)), kernel)
-    lowest = cv2.erode(np.where(valid, disparity, np.float32(1e3)), kernel)
-    return np.asarray(valid & (highest - lowest < MAX_RANGE_PX))
+    highest = cv2.dilate(_filled(disparity, -1e3), kernel)
+    highest -= cv2.erode(_filled(disparity, 1e3), kernel)
+    return np.asarray(valid & (highest < MAX_RANGE_PX))
 
 
 @lru_cache(maxsize=8)

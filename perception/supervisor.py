@@ -11,6 +11,7 @@ Source
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -18,7 +19,14 @@ from numpy.typing import NDArray
 
 from perception.camera import levelled_base_from_camera
 from perception.config import SupervisorConfig
-from perception.pyramid import MAX_OUTSIDE, Pyramid, window_counts, window_shares
+from perception.pyramid import (
+    MAX_OUTSIDE,
+    Pyramid,
+    on_sheet,
+    shares_on_sheet,
+    window_counts,
+    window_shares,
+)
 from perception.types import (
     CLASSES,
     FOOTLINE,
@@ -91,39 +99,41 @@ def point_heights(grid: DepthGrid, planes: list[GroundPlane], config: Supervisor
         NaN where there is no point, or it is farther than ``config.max_range_m``.
     """
     height = np.full(grid.disparity.shape, np.nan, np.float32)
-    near = grid.disparity >= grid.focal_baseline / config.max_range_m
+    limit = np.float32(grid.focal_baseline / config.max_range_m)
+    near = grid.disparity >= limit
     rows = np.flatnonzero(near.any(1))
     if not len(rows):
         return height
     below = slice(rows[0], None)  # the sky above costs time and says nothing
     near = near[below]
-    depth = np.where(near, grid.focal_baseline / np.where(near, grid.disparity[below], 1), 0)
-    rays = _levelled_rays(grid, planes[0], below)
-    x, y, z = (depth.astype(np.float32) * ray for ray in rays)
+    # what is not near is computed as if it stood at the limit, and left out at the end
+    depth = np.float32(grid.focal_baseline) / np.fmax(grid.disparity[below], limit)
+    forward, left, z = points = _levelled_rays(grid, planes[0], below, 1 / config.cell_m)
+    points *= depth
     z += np.float32(planes[0].height_m)
-    cell = _cells(x, y, config)
+    cell = _cells(forward, left, config)
     noise = MATCH_NOISE_PX * planes[0].height_m / grid.focal_baseline
-    ground = _local_ground(cell, z, near, noise, config).take(cell)
-    unknown = near & ~np.isfinite(ground)
-    z -= np.where(unknown, np.float32(0), ground)
-    if len(planes) > 1 and unknown.any():
+    ground = _local_ground(cell, z, near, noise, config)
+    known = np.isfinite(ground)
+    if len(planes) > 1 and not known.all():
+        unknown = near & ~known.take(cell)
         z[unknown] = _above_nearest(grid.points_optical[below][unknown], planes)
-    height[below][near] = z[near]
+    z -= np.where(known, ground, np.float32(0)).take(cell, mode='wrap')  # all are inside
+    cv2.copyTo(z, near.view(np.uint8), height[below])
     return height
 
 
 def _levelled_rays(
-    grid: DepthGrid, plane: GroundPlane, rows: slice
-) -> tuple[Float, Float, Float]:
-    """Forward, left and up per metre of depth for the grid pixels of some rows, (h, w) float32."""
+    grid: DepthGrid, plane: GroundPlane, rows: slice, cells_per_m: float
+) -> Float:
+    """Forward and left in cells, up in metres, per metre of depth: (3, h, w) float32."""
     u, v = grid.uv
     across = (u - grid.camera.cx) / grid.camera.fx
     down = (v[rows] - grid.camera.cy) / grid.camera.fy
-    forward, left, up = (
-        (row[0] * across + row[2]).astype(np.float32) + (row[1] * down).astype(np.float32)[:, None]
-        for row in levelled_base_from_camera(plane)[:3, :3]
-    )
-    return forward, left, up
+    turn = levelled_base_from_camera(plane)[:3, :3] * [[cells_per_m], [cells_per_m], [1]]
+    of_row = np.stack([np.ones((3, len(down))), turn[:, 1:2] * down + turn[:, 2:]], -1)
+    of_column = np.stack([turn[:, :1] * across, np.ones((3, len(across)))], 1)
+    return np.asarray(of_row.astype(np.float32) @ of_column.astype(np.float32), np.float32)
 
 
 def _above_nearest(points: Float, planes: list[GroundPlane]) -> Float:
@@ -137,16 +147,19 @@ def _side(config: SupervisorConfig) -> int:
     return int(np.ceil(config.max_range_m / config.cell_m)) + 1
 
 
-def _cells(x: Float, y: Float, config: SupervisorConfig) -> NDArray[np.int32]:
-    """Local-ground cell of each point: rows run forward, columns to the left."""
-    side, scale = _side(config), np.float32(1 / config.cell_m)
-    row = np.clip(x * scale, 0, side - 1).astype(np.int32)
-    column = np.clip(y * scale + np.float32(side), 0, 2 * side - 1).astype(np.int32)
-    return np.asarray(row * np.int32(2 * side) + column, np.int32)
+def _cells(row: Float, column: Float, config: SupervisorConfig) -> NDArray[np.intp]:
+    """Flat local-ground cell of points so many cells ahead and to the left; uses both up."""
+    side = _side(config)
+    column += np.float32(side)
+    for axis, last in ((row, side - 1), (column, 2 * side - 1)):
+        np.clip(np.floor(axis), np.float32(0), np.float32(last), out=axis)
+    row *= np.float32(2 * side)
+    row += column
+    return row.astype(np.intp)
 
 
 def _local_ground(
-    cell: NDArray[np.int32], z: Float, near: Mask, noise: float, config: SupervisorConfig
+    cell: NDArray[np.intp], z: Float, near: Mask, noise: float, config: SupervisorConfig
 ) -> Float:
     """
     Ground height of each cell [m]: lowest of a low percentile over 3 x 3 cells.
@@ -155,20 +168,34 @@ def _local_ground(
     times the distance: that is added back. Infinite where all nine cells hold too few points, or
     none that the plane makes plausible (a false match in the sky is no ground).
     """
-    side, bins = _side(config), int((HIGHEST_M - LOWEST_M) / HEIGHT_BIN_M)
-    counted = near & (z >= LOWEST_M) & (z < HIGHEST_M)
-    level = ((z[counted] - np.float32(LOWEST_M)) / np.float32(HEIGHT_BIN_M)).astype(np.int32)
-    histogram = np.bincount(cell[counted] * np.int32(bins) + np.minimum(level, bins - 1),
-                            minlength=side * 2 * side * bins).reshape(-1, bins)
-    running = np.cumsum(histogram, 1, dtype=np.int32)
-    total = running[:, -1]
-    reached = running >= np.maximum(total * (config.ground_percentile / 100), 1)[:, None]
-    low = (LOWEST_M + (reached.argmax(1) + 0.5) * HEIGHT_BIN_M).reshape(side, -1)
-    distance = np.hypot(*np.mgrid[0:side, -side:side]) * config.cell_m
-    plausible = np.abs(low) <= PLANE_SLACK_M + config.max_slope * distance
-    seen = (total >= config.min_points).reshape(side, -1) & plausible
-    low = np.where(seen, low + NOISE_BIAS * noise * distance, np.inf).astype(np.float32)
+    distance, bins = _cell_distances(config), int((HIGHEST_M - LOWEST_M) / HEIGHT_BIN_M)
+    counted = np.flatnonzero(near & (z >= LOWEST_M) & (z < HIGHEST_M))
+    level = z.ravel().take(counted)
+    level -= np.float32(LOWEST_M)
+    level /= np.float32(HEIGHT_BIN_M)
+    place = cell.ravel().take(counted)
+    place *= bins
+    place += np.minimum(level.astype(np.intp), bins - 1)
+    histogram = np.bincount(place, minlength=distance.size * bins).reshape(-1, bins)
+    total = histogram.sum(1)
+    full = np.flatnonzero(total >= config.min_points)
+    running = np.cumsum(histogram.take(full, 0).T, 0, np.int32)  # bin by bin, all cells at once
+    below = running < np.maximum(total.take(full) * (config.ground_percentile / 100), 1)
+    lowest = LOWEST_M + (np.count_nonzero(below, 0) + 0.5) * HEIGHT_BIN_M
+    away = distance.ravel().take(full)
+    plausible = np.abs(lowest) <= PLANE_SLACK_M + config.max_slope * away
+    low = np.full(distance.shape, np.inf, np.float32)
+    low.ravel()[full] = np.where(plausible, lowest + NOISE_BIAS * noise * away, np.inf)
     return np.asarray(cv2.erode(low, np.ones((3, 3), np.uint8)).ravel(), np.float32)
+
+
+@lru_cache(maxsize=8)
+def _cell_distances(config: SupervisorConfig) -> Float:
+    """Distance [m] of each local-ground cell, (side, 2 side) float64, read-only."""
+    side = _side(config)
+    distance: Float = np.hypot(*np.mgrid[0:side, -side:side]) * config.cell_m
+    distance.flags.writeable = False
+    return distance
 
 
 def label_points(
@@ -181,10 +208,10 @@ def label_points(
     three times the stereo noise there, and lower than ``max_obstacle_m``; the rest is nothing.
     """
     height = point_heights(grid, planes, config)
-    noise = _height_noise(grid, planes[0])
+    least = np.maximum(3 * _height_noise(grid, planes[0]), config.obstacle_m)
     with np.errstate(invalid='ignore'):
         ground = np.abs(height) <= 0.5 * config.obstacle_m
-        obstacle = height > np.maximum(config.obstacle_m, 3 * noise)
+        obstacle = height > least
         obstacle &= height < config.max_obstacle_m
     return PointLabels(ground, obstacle, _feet(obstacle, height, config), height)
 
@@ -220,27 +247,24 @@ def supervise(
     WindowLabels
         Unlabelled beyond range, where few points are valid, and on occlusion edges.
     """
-    edge = occlusion_edges(grid.disparity)
-    ground = points.ground & ~edge
-    obstacle = points.obstacle & ~edge
-    columns, rows = grid.uv
-    v, u = np.nonzero(points.feet)
-    feet_uv = np.stack([columns[u], rows[v]], -1)
-    labels = labels_from_masks(ground, obstacle, feet_uv, grid.step, pyramid, config)
-    return _without_raised_ground(labels, points, grid.step, pyramid, config)
-
-
-def _without_raised_ground(
-    labels: WindowLabels, points: PointLabels, step: int, pyramid: Pyramid,
-    config: SupervisorConfig,
-) -> WindowLabels:
-    """Ground windows lose their label where anything rises at their centre: a foot is likely."""
+    sure = ~occlusion_edges(grid.disparity)
     with np.errstate(invalid='ignore'):
         raised = points.height > 0.5 * config.obstacle_m
-    around = window_shares(raised[..., None].astype(np.uint8), step, pyramid, CENTRE)[:, 0]
-    label = np.where((labels.label <= GROUND) & (around > MAX_RAISED), UNLABELED, labels.label)
-    label = label.astype(np.uint8)
+    masks = (points.ground & sure, points.obstacle & sure, raised)
+    sheet = on_sheet(_stacked(*masks), grid.step, pyramid)
+    columns, rows = grid.uv
+    v, u = np.divmod(np.flatnonzero(points.feet), len(columns))
+    feet_uv = np.stack([columns[u], rows[v]], -1)
+    label = _labels(shares_on_sheet(sheet, pyramid)[:, :2], feet_uv, pyramid, config)
+    # ground windows lose their label where anything rises at their centre: a foot is likely
+    around = shares_on_sheet(sheet, pyramid, CENTRE)[:, 2]
+    label[(label <= GROUND) & (around > MAX_RAISED)] = UNLABELED
     return WindowLabels(label, soft_targets(label, config.soft_target))
+
+
+def _stacked(*masks: Mask) -> Image:
+    """Masks (h, w) as the channels of one picture, (h, w, C) uint8."""
+    return np.asarray(cv2.merge([mask.view(np.uint8) for mask in masks]), np.uint8)
 
 
 def occlusion_edges(disparity: Float) -> Mask:
@@ -249,11 +273,12 @@ def occlusion_edges(disparity: Float) -> Mask:
 
     This is what poisons far ground seen past an obstacle.
     """
-    filled = np.nan_to_num(disparity, nan=0.0)
+    filled = cv2.patchNaNs(disparity.copy(), 0)
     kernel = np.ones((3, 3), np.uint8)
-    high = cv2.dilate(filled, kernel)
-    low = cv2.erode(filled, kernel)
-    step: Mask = (high - low) > OCCLUSION_JUMP * high + 1
+    high, low = cv2.dilate(filled, kernel), cv2.erode(filled, kernel)
+    least = OCCLUSION_JUMP * high
+    least += 1
+    step: Mask = np.subtract(high, low, out=high) > least
     return np.asarray(cv2.dilate(step.view(np.uint8), kernel) > 0)
 
 
@@ -280,12 +305,19 @@ def labels_from_masks(
     Source
         algorithms.md A5 rule set.
     """
-    masks = np.stack([ground, obstacle], -1).astype(np.uint8)
-    shares = window_shares(masks, step, pyramid)
+    shares = window_shares(_stacked(ground, obstacle), step, pyramid)
+    label = _labels(shares, feet_uv, pyramid, config)
+    return WindowLabels(label, soft_targets(label, config.soft_target))
+
+
+def _labels(
+    shares: Float, feet_uv: Float, pyramid: Pyramid, config: SupervisorConfig
+) -> NDArray[np.uint8]:
+    """Labels (N,) from the shares (N, 2) of ground and obstacle in each window, and from feet."""
     feet = window_counts(feet_uv, pyramid)
-    decided = shares.sum(1)
+    decided = shares[:, 0] + shares[:, 1]
     part = shares[:, 1] / np.maximum(decided, 1e-6)
-    label = np.where(part > 0.5, OBSTACLE, GROUND)
+    label = np.where(part > 0.5, np.uint8(OBSTACLE), np.uint8(GROUND))
     label[part >= config.min_purity] = SUPER_OBSTACLE
     label[part <= 1 - config.min_purity] = SUPER_GROUND
     label[feet >= config.min_feet] = FOOTLINE
@@ -293,8 +325,7 @@ def labels_from_masks(
     outside = pyramid.windows.outside
     scarce = (decided < config.min_valid * (1 - outside)) | (outside > MAX_OUTSIDE)
     label[doubtful | scarce] = UNLABELED
-    label8 = label.astype(np.uint8)
-    return WindowLabels(label8, soft_targets(label8, config.soft_target))
+    return label
 
 
 def soft_targets(label: Image, confidence: float) -> Float:
@@ -303,9 +334,16 @@ def soft_targets(label: Image, confidence: float) -> Float:
 
     The order is super-ground, ground, footline, obstacle, super-obstacle; 255 gives zeros.
     """
+    return np.asarray(_target_table(confidence).take(label, 0), np.float32)
+
+
+@lru_cache(maxsize=8)
+def _target_table(confidence: float) -> Float:
+    """Soft target of each label value, (256, 5) float32, read-only."""
     table = np.zeros((256, len(CLASSES)), np.float32)
     for k in range(len(CLASSES)):
         neighbours = [j for j in (k - 1, k + 1) if 0 <= j < len(CLASSES)]
         table[k, neighbours] = (1 - confidence) / len(neighbours)
         table[k, k] = confidence
-    return np.asarray(table[label], np.float32)
+    table.flags.writeable = False
+    return table

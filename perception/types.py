@@ -21,6 +21,12 @@ CLASSES = ('super_ground', 'ground', 'footline', 'obstacle', 'super_obstacle')
 SUPER_GROUND, GROUND, FOOTLINE, OBSTACLE, SUPER_OBSTACLE = range(5)
 UNLABELED = 255
 
+Engine = Literal['onnxruntime', 'openvino', 'tensorrt', 'tensorrt_rtx', 'onnxruntime_cuda',
+                 'onnxruntime_tensorrt']
+Precision = Literal['f32', 'bf16', 'f16', 'int8']
+EngineChoice = Literal['auto', Engine]
+PrecisionChoice = Literal['auto', Precision]
+
 
 @dataclass(frozen=True)
 class Camera:

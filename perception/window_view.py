@@ -14,8 +14,8 @@ Source
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-from scipy.ndimage import minimum_filter1d
 
 from perception.config import MapConfig
 from perception.footprints import split_windows
@@ -74,30 +74,40 @@ def fuse_windows(
     """
     parts = split_windows(bearing_rad, distance_m, row_extent, column_rad, config)
     step = BEARING_CELLS * 2 * np.pi / config.angular_cells
-    turn = np.remainder(parts.bearing_rad - bearing_rad[0] + np.pi, 2 * np.pi)
+    turn = _turned(parts.bearing_rad - bearing_rad[0] + np.pi)
     column = (turn / step).astype(np.int32)
     first = column.min()
     ring = (np.log(np.maximum(parts.distance_m / NEAREST_M, 1)) / DISTANCE_STEP).astype(np.int32)
     shape = (int(column.max() - first) + 1, int(ring.max()) + 1)
     cell = (column - first) * shape[1] + ring
     fine = np.maximum(row_extent, 1e-3) ** -FINENESS
-    weight = fine[parts.window] * parts.share
-    placed = np.array(probabilities, float)
-    vague = row_extent > VAGUE
-    placed[vague, OBSTACLE] += placed[vague, FOOTLINE]
-    placed[vague, FOOTLINE] = 0
-    rows = placed[parts.window]
-    sums = np.empty((len(CLASSES), *shape))
-    for k in range(len(CLASSES)):
-        counted = np.bincount(cell, weight * rows[:, k], shape[0] * shape[1]).astype(float)
-        sums[k] = neighbour_sum(counted.reshape(shape), wrap=False)
+    weight = fine.take(parts.window)
+    weight *= parts.share
+    placed = np.array(probabilities.T, float, order='C')
+    vague = np.flatnonzero(row_extent > VAGUE)
+    placed[OBSTACLE, vague] += placed[FOOTLINE, vague]
+    placed[FOOTLINE, vague] = 0
     # a fine window that says nothing still takes part: coarse ones are not to be trusted there
-    counted = np.bincount(cell, weight, shape[0] * shape[1]).astype(float)
-    total = neighbour_sum(counted.reshape(shape), wrap=False)
+    shares = [*(weight * plane.take(parts.window) for plane in placed), weight]
+    apart = np.zeros((len(shares), shape[0] + 1, shape[1]))  # a blank row parts the planes
+    for share, plane in zip(shares, apart, strict=True):
+        plane[:-1] = np.bincount(cell, share, shape[0] * shape[1]).reshape(shape)
+    sums = neighbour_sum(apart.reshape(-1, shape[1]), wrap=False).reshape(apart.shape)[:, :-1]
+    total = sums[-1]
     known = total > MIN_WEIGHT * total.max(initial=0.0)
     bearing = bearing_rad[0] - np.pi + (np.arange(shape[0]) + first + 0.5) * step
     distance = NEAREST_M * np.exp((np.arange(shape[1]) + 0.5) * DISTANCE_STEP)
-    return View(sums / np.where(known, total, 1.0), known, bearing, distance)
+    return View(sums[:-1] / np.where(known, total, 1.0), known, bearing, distance)
+
+
+def _turned(angle: Float) -> Float:
+    """Angles [rad] -> [0, 2 pi], several times faster than a remainder."""
+    return np.asarray(angle - 2 * np.pi * np.floor(angle / (2 * np.pi)))
+
+
+def _lowest(values: Float, bearings: int) -> Float:
+    """Lowest of so many neighbouring bearings, for each cell (B, R)."""
+    return np.asarray(cv2.erode(values, np.ones((bearings, 1), np.uint8)))
 
 
 def view_evidence(
@@ -125,14 +135,15 @@ def view_evidence(
     Evidence
         On the ground, weighted by ``window_weight`` x min(1, ``distance_decay_m`` / distance).
     """
-    blocks = view.known & (view.probabilities[FOOTLINE:].sum(0) >= BLOCKING)
+    standing = view.probabilities[FOOTLINE:].sum(0)
+    blocks = view.known & (standing >= BLOCKING)
     hidden = np.logical_or.accumulate(blocks, axis=1)
     # sure ground beside a thin obstacle would spread into its shadow: its neighbours must agree
-    hidden &= minimum_filter1d(view.probabilities[SUPER_GROUND], 3, axis=0) <= SURE_GROUND
+    hidden &= _lowest(view.probabilities[SUPER_GROUND], 3) <= SURE_GROUND
     if points_odom is not None:
         hidden |= _shadows(view, points_odom - camera_odom, height_m)
     ground = np.nonzero(view.known & ~blocks & ~hidden)
-    feet = np.nonzero(_feet(view))
+    feet = np.nonzero(_feet(view, view.known & (standing < BLOCKING)))
     count = len(ground[0])
     histogram = np.zeros((count + len(feet[0]), len(CLASSES)), np.float32)
     histogram[:count] = view.probabilities[:, ground[0], ground[1]].T
@@ -147,35 +158,37 @@ def view_evidence(
     return Evidence(xyz, histogram)
 
 
-def _feet(view: View) -> Mask:
+def _feet(view: View, open_: Mask) -> Mask:
     """
-    Footline cells next to the sure ground before them, (B, R).
+    Footline cells next to the open ground before them, (B, R).
 
     Windows within two rows of a foot all carry the label, and the lowest of them projects about
     where the obstacle stands. Beside a thin obstacle only coarse windows hold its foot, too far
     away: there the run of the bearings next to it counts.
     """
     foot = view.known & (view.probabilities[FOOTLINE] > FOOT)
-    open_ = view.known & (view.probabilities[FOOTLINE:].sum(0) < BLOCKING)
-    ring = np.broadcast_to(np.arange(foot.shape[1], dtype=np.int32), foot.shape)
-    begin = np.maximum.accumulate(np.where(open_, ring + 1, 0), axis=1)
-    begin = np.where(foot, begin, foot.shape[1])
-    nearest = minimum_filter1d(begin, 2 * BESIDE + 1, axis=0, mode='nearest')
-    return np.asarray(foot & (ring - nearest <= FOOT_BINS))
+    bins = np.arange(foot.shape[1], dtype=np.float32)
+    begin = np.maximum.accumulate((bins + 1) * open_, axis=1)
+    begin[~foot] = foot.shape[1]
+    return np.asarray(foot & (bins - _lowest(begin, 2 * BESIDE + 1) <= FOOT_BINS))
 
 
 def _shadows(view: View, ray: Float, height_m: float) -> Mask:
     """Cells (B, R) behind depth points (M, 3), given from the camera, up to where sight clears."""
     bins, step = len(view.bearing_rad), np.diff(view.bearing_rad[:2]).sum() or 1.0
-    turn = np.arctan2(ray[:, 1], ray[:, 0]) - view.bearing_rad[0] + step / 2
-    column = (np.remainder(turn, 2 * np.pi) / step).astype(np.int32)
+    x, y, z = ray.T
+    column = (_turned(np.arctan2(y, x) - view.bearing_rad[0] + step / 2) / step).astype(np.intp)
     inside = np.flatnonzero(column < bins)
-    column, distance = column[inside], np.hypot(ray[inside, 0], ray[inside, 1])
-    down = -ray[inside, 2]
-    clears = np.where(down > 0, distance * height_m / np.where(down > 0, down, 1.0), np.inf)
-    enough = np.bincount(column, minlength=bins)[column] >= MIN_POINTS
+    if len(inside) < len(column):
+        column, x, y, z = (values.take(inside) for values in (column, x, y, z))
+    distance = np.sqrt(x * x + y * y)
+    with np.errstate(divide='ignore'):
+        clears = distance * height_m / np.maximum(-z, 0)
+    few = np.bincount(column, minlength=bins) < MIN_POINTS
     nearest, end = np.full(bins, np.inf), np.zeros(bins)
-    np.minimum.at(nearest, column[enough], distance[enough])
-    np.maximum.at(end, column[enough], clears[enough])
+    np.minimum.at(nearest, column, distance)
+    np.maximum.at(end, column, clears)
+    nearest[few] = np.inf
     beyond = view.distance_m > BEHIND_POINTS * nearest[:, None]
-    return np.asarray(beyond & (view.distance_m < end[:, None]))
+    beyond &= view.distance_m < end[:, None]
+    return beyond

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from perception.scene import SceneNetwork, load_scene_network
+
 FLOAT, INTS = 1, 7  # TensorProto.DataType, AttributeProto.AttributeType
 CLASSES = ('smooth_ground', 'grass', 'obstacle', 'sky')
 COLOURS = ((128, 64, 32), (0, 200, 0), (200, 0, 0), (0, 128, 255))
@@ -93,3 +95,8 @@ def write_scene_network(path: Path, **changes: object) -> Path:
     path.write_bytes(convolution(weight, bias, inputs))
     path.with_suffix('.json').write_text(json.dumps(manifest(path, **changes)))
     return path
+
+
+def quick_scene_network(path: Path) -> SceneNetwork:
+    """Load it for ONNX Runtime, which compiles nothing for each size of image."""
+    return load_scene_network(path, engine='onnxruntime')

@@ -72,12 +72,13 @@ def test_the_core_imports_neither_ros_nor_torch_nor_a_renderer() -> None:
     core = [module_name(path) for path in SOURCES if is_core(path)]
     loaded = imported_after(core)
     assert {'numpy', 'cv2', 'perception'} <= loaded
-    assert not loaded & {'rclpy', 'torch', 'onnx', 'onnxscript', 'moderngl'}
+    assert not loaded & {'rclpy', 'torch', 'onnx', 'onnxscript', 'moderngl', 'openvino', 'cuda',
+                         'tensorrt', 'tensorrt_rtx'}
 
 
 def test_the_command_line_starts_light() -> None:
     assert not imported_after(['perception.commands.main']) & {
-        'rclpy', 'torch', 'moderngl', 'onnx', 'matplotlib', 'skimage'}
+        'rclpy', 'torch', 'moderngl', 'onnx', 'matplotlib', 'skimage', 'openvino'}
 
 
 @pytest.mark.parametrize(('folder', 'banned'), [

@@ -3,17 +3,21 @@
 
 import json
 import sys
+from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from perception import bench
+from perception.bench_engines import RIVALS, Rival, frame_ms, rivals
 from perception.commands.main import main
 from perception.errors import ImageError
 from perception.stereo import depth_grid
 
-KEYS = {'name', 'preset', 'network', 'engine', 'precision', 'threads', 'p50_ms', 'p95_ms', 'ratio'}
+KEYS = {'name', 'preset', 'network', 'engine', 'precision', 'threads', 'p50_ms', 'p95_ms', 'ratio',
+        'roofline'}
 
 
 @pytest.fixture(scope='module')
@@ -29,18 +33,27 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 def test_every_row_has_every_key(result: dict) -> None:
-    assert set(result) == {'yardstick_ms', 'rows'}
+    assert set(result) == {'yardstick_ms', 'sgemm_gflops', 'rows'}
     for row in result['rows']:
         assert set(row) == KEYS
-        assert row['threads'] == 1
+        assert row['threads'] in (1, 2)
 
 
 def test_rows_are_complete_and_unique(result: dict) -> None:
-    keys = [(row['name'], row['preset'], row['network']) for row in result['rows']]
+    order = ('name', 'preset', 'network', 'engine', 'precision', 'threads')
+    keys = [tuple(row[key] for key in order) for row in result['rows']]
     assert len(keys) == len(set(keys))
-    expected = {(name, None, None) for name in bench.SHARED}
-    expected |= {(name, preset, network) for name in bench.PER_SUBJECT
-                 for preset in ('bands7', 'bands24') for network in ('default', 'lagr2008')}
+    working = {(one.engine, one.precision) for one in rivals('default', lambda text: None)}
+    assert working >= set(RIVALS) - {('openvino', 'bf16')}  # some processors lack it
+    expected: set[tuple] = {(name, None, None, None, None, 1) for name in bench.SHARED}
+    for preset, network in product(('bands7', 'bands24'), ('default', 'lagr2008')):
+        for name in bench.PER_SUBJECT:
+            engine = ('onnxruntime', 'f32') if name in bench.RUNS_NETWORK else (None, None)
+            expected.add((name, preset, network, *engine, 1))
+        expected |= {(name, preset, network, *rival, 1) for name in ('network', 'frame')
+                     for rival in working}
+        if preset == 'bands7':
+            expected.add(('frame', preset, network, 'onnxruntime', 'f32', 2))
     assert set(keys) == expected
 
 
@@ -51,11 +64,29 @@ def test_a_ratio_is_the_median_over_the_yardstick(result: dict) -> None:
         assert row['ratio'] == pytest.approx(row['p50_ms'] / result['yardstick_ms'])
 
 
-def test_engine_and_precision_stand_where_a_network_runs(result: dict) -> None:
+def test_a_roofline_stands_where_the_network_alone_runs(result: dict) -> None:
     for row in result['rows']:
-        runs = row['name'] in ('network', 'frame', 'frame_learning')
-        assert row['engine'] == ('onnxruntime' if runs else None)
-        assert row['precision'] == ('f32' if runs else None)
+        assert (row['roofline'] is not None) == (row['name'] == 'network')
+    by_speed = sorted((row for row in result['rows'] if row['roofline']
+                       and (row['preset'], row['network']) == ('bands7', 'lagr2008')),
+                      key=lambda row: row['p50_ms'])
+    work = [row['roofline'] * row['p50_ms'] * result['sgemm_gflops'] for row in by_speed]
+    assert work == pytest.approx([work[0]] * len(work))  # the same operations for all engines
+    assert 600 < work[0] < 900  # megaflops: 0.82 GFLOP with the padding of strips
+
+
+def test_an_engine_that_is_missing_is_left_out_and_named(monkeypatch) -> None:
+    monkeypatch.setattr('perception.bench_engines.RIVALS', (('onnxruntime_cuda', 'f32'),))
+    told: list[str] = []
+    assert rivals('default', told.append) == []
+    assert len(told) == 1
+    assert 'left out: default on onnxruntime_cuda f32: ' in told[0]
+
+
+def test_a_frame_with_a_rival_swaps_its_stages() -> None:
+    base = {'frame': [30.0, 20.0], 'network': [5.0, 4.0], 'preprocess': [3.0, 2.0]}
+    rival = Rival(None, 'openvino', 'int8', {'network': [2.0, 1.0], 'preprocess': [4.0, 2.5]})
+    assert frame_ms(base, rival) == [28.0, 17.5]
 
 
 def test_a_frame_is_the_sum_of_its_stages() -> None:
@@ -68,6 +99,21 @@ def test_a_frame_is_the_sum_of_its_stages() -> None:
     np.testing.assert_allclose(subject.ms['frame_learning'], parts + on_line)  # less rectifying
     assert not set(bench.ON_LINE) & set(bench.IN_FRAME)
     assert set(subject.ms) == {*bench.IN_FRAME, *bench.ON_LINE, 'frame', 'frame_learning'}
+
+
+def test_frames_on_two_threads_are_timed_from_result_to_result() -> None:
+    duo = bench._duo('bands7', 'default')
+    assert duo.pipeline.learner is None
+    assert not duo.pipeline.taught  # as in the frame of one thread
+    duo.record(bench.read_pair())
+    assert len(duo.ms['frame']) == bench.BURST - 2
+    shared = {'yardstick': [20.0], 'yardstick_wall': [25.0], 'rectify': [2.0]}
+    subject = bench._subject('bands7', 'default')
+    subject.run(bench._moved(bench.read_pair(), 0))
+    subject.ms = defaultdict(lambda: [1.0])
+    duo.ms['frame'] = [10.0, 11.0, 15.0]
+    row = bench._summary(shared, [subject], [duo])['rows'][-1]
+    assert (row['name'], row['threads'], row['ratio']) == ('frame', 2, pytest.approx(11 / 25))
 
 
 def test_the_learner_has_a_road_behind_it_when_the_clock_runs() -> None:

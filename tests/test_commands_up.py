@@ -33,6 +33,7 @@ def test_arguments_for_ros(tmp_path):
     ('    stereo: {scael: 2}\n', ConfigError, "unknown key 'stereo.scael'"),
     ('    cost: {gain: high}\n', ConfigError, r'cost\.gain'),
     ('    network: {name: none}\n', NetworkError, "network 'none'"),
+    ('    network: {precision: f16}\n', NetworkError, r'no file default_f16\.onnx beside'),
     ('    scene: {enabled: true, network: none}\n', NetworkError, "network 'none'"),
     ('    mount: {calibration: none}\n', CalibrationError, r'none\.yaml cannot be read'),
 ])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_files import manifest, write_scene_network
+from onnx_files import manifest, quick_scene_network, write_scene_network
 from typer.testing import CliRunner
 
 from perception.commands import main
@@ -33,7 +33,6 @@ from perception.evaluation.scene_scores import (
     pixel_accuracy,
     recall,
 )
-from perception.scene import load_scene_network
 from perception.training.scene_classes import load_taxonomy
 from perception.training.scene_sets import open_scene_set
 
@@ -200,7 +199,7 @@ def test_probabilities_are_summed_into_common_classes() -> None:
 def test_a_network_with_the_classes_of_the_data_set(tmp_path: Path) -> None:
     """All right but for the blocks whose mask says bicyclist: 2 x 16 of 2 x (28 - 2) x 16."""
     scene_set = open_scene_set(camvid_tree(tmp_path, wrong=1), 'test')
-    network = load_scene_network(network_of(tmp_path / 'net.onnx', 'camvid'))
+    network = quick_scene_network(network_of(tmp_path / 'net.onnx', 'camvid'))
     progress: list[tuple[int, int]] = []
     tally, summary = evaluate_scene(scene_set, network,
                                     on_progress=lambda *now: progress.append(now))
@@ -228,7 +227,7 @@ def confusion_of_centres(scene_set: Any, network: Any) -> np.ndarray:
 
 def test_labels_equal_a_naive_twin_of_the_whole_way(tmp_path: Path) -> None:
     """Logits enlarged pixel by pixel by the formula of half-pixel centres, then the largest."""
-    network = load_scene_network(network_of(tmp_path / 'net.onnx', 'camvid'))
+    network = quick_scene_network(network_of(tmp_path / 'net.onnx', 'camvid'))
     picture = np.random.default_rng(3).integers(0, 256, (8, 12, 3), np.uint8)
     logits = network.logits(picture)
     found = label_picture(network, picture, Options())
@@ -252,7 +251,7 @@ def test_other_classes_meet_in_the_common_taxonomy(
     tmp_path: Path, name: str, taxonomy: str, answers: int
 ) -> None:
     scene_set = open_scene_set(camvid_tree(tmp_path), 'test')
-    network = load_scene_network(network_of(tmp_path / 'net.onnx', name))
+    network = quick_scene_network(network_of(tmp_path / 'net.onnx', name))
     _, summary = evaluate_scene(scene_set, network)
     assert summary['taxonomy'] == taxonomy
     assert len(summary['classes_of_network']) == answers
@@ -270,7 +269,7 @@ def test_transfer_by_hand(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / '0001.png'), pixels)
     scene_set = open_scene_set(tmp_path, 'val')
-    network = load_scene_network(network_of(tmp_path / 'net.onnx', 'camvid'))
+    network = quick_scene_network(network_of(tmp_path / 'net.onnx', 'camvid'))
     meeting = agree(scene_set, network.spec)
     assert meeting.common == mapping
     picture, truth = meeting.scene_set.read(0)
@@ -283,7 +282,7 @@ def test_transfer_by_hand(tmp_path: Path) -> None:
 
 def test_unknown_classes_are_refused(tmp_path: Path) -> None:
     scene_set = open_scene_set(camvid_tree(tmp_path), 'test')
-    network = load_scene_network(write_scene_network(tmp_path / 'odd.onnx'))
+    network = quick_scene_network(write_scene_network(tmp_path / 'odd.onnx'))
     with pytest.raises(NetworkError, match=r'network odd: its classes .* neither those of camvid'):
         evaluate_scene(scene_set, network)
 
@@ -292,13 +291,13 @@ def test_only_void_is_nothing_to_score(tmp_path: Path) -> None:
     camvid_tree(tmp_path)
     for path in (tmp_path / 'testannot').iterdir():
         cv2.imwrite(str(path), np.full(SHAPE, 11, np.uint8))
-    network = load_scene_network(network_of(tmp_path / 'net.onnx', 'camvid'))
+    network = quick_scene_network(network_of(tmp_path / 'net.onnx', 'camvid'))
     with pytest.raises(DataSetError, match='camvid test: every pixel is void'):
         evaluate_scene(open_scene_set(tmp_path, 'test'), network)
 
 
 def test_flip_is_the_mean_with_the_mirrored_picture(tmp_path: Path) -> None:
-    network = load_scene_network(network_of(tmp_path / 'net.onnx', 'ycor'))
+    network = quick_scene_network(network_of(tmp_path / 'net.onnx', 'ycor'))
     picture = np.random.default_rng(1).integers(0, 256, (12, 20, 3), np.uint8)
     mirrored = np.ascontiguousarray(picture[:, ::-1])
     plain = averaged(network, picture, Options())
@@ -311,7 +310,7 @@ def test_flip_is_the_mean_with_the_mirrored_picture(tmp_path: Path) -> None:
 
 
 def test_scales_of_an_even_picture_change_nothing(tmp_path: Path) -> None:
-    network = load_scene_network(network_of(tmp_path / 'net.onnx', 'ycor'))
+    network = quick_scene_network(network_of(tmp_path / 'net.onnx', 'ycor'))
     picture = np.full((13, 22, 3), (30, 90, 20), np.uint8)
     plain = averaged(network, picture, Options())
     several = averaged(network, picture, Options(flip=True, scales=(0.5, 1.0, 1.7)))
@@ -320,7 +319,7 @@ def test_scales_of_an_even_picture_change_nothing(tmp_path: Path) -> None:
 
 
 def test_scales_reach_a_network_of_one_width(tmp_path: Path) -> None:
-    network = load_scene_network(network_of(tmp_path / 'net.onnx', 'ycor', input_width=32))
+    network = quick_scene_network(network_of(tmp_path / 'net.onnx', 'ycor', input_width=32))
     picture = np.random.default_rng(2).integers(0, 256, (13, 22, 3), np.uint8)
     single = [averaged(network, picture, Options(scales=(scale,))) for scale in (1.0, 2.0)]
     assert np.abs(single[0] - single[1]).max() > 0.01

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from perception.errors import NetworkError
-from perception.inference import WEIGHTS, classify, load_network, network_path, read_manifest
+from perception.inference import (
+    WEIGHTS,
+    classify,
+    linear_maps,
+    load_network,
+    network_path,
+    read_manifest,
+)
 from perception.types import CLASSES
 
 SHIPPED = ('default', 'lagr2008')
@@ -77,6 +84,18 @@ def test_classify_by_hand() -> None:
     probabilities = classify(features, weight, bias)
     np.testing.assert_allclose(probabilities, expected, rtol=1e-5)
     assert probabilities.dtype == np.float32
+
+
+def test_a_linear_layer_on_maps_is_that_on_their_windows() -> None:
+    """Whether channels come first in memory or last."""
+    rng = np.random.default_rng(5)
+    weight = rng.standard_normal((5, 8)).astype(np.float32)[:, :-1]
+    first = rng.standard_normal((7, 3, 11)).astype(np.float32)
+    last = np.ascontiguousarray(first.transpose(1, 2, 0)).transpose(2, 0, 1)
+    for found in linear_maps([first, last], weight):
+        assert found.shape == (5, 3, 11)
+        np.testing.assert_allclose(found[:, 2, 6], weight @ first[:, 2, 6], atol=1e-5)
+        np.testing.assert_allclose(found, np.einsum('kf,fij->kij', weight, first), atol=1e-5)
 
 
 def test_classify_survives_large_logits() -> None:

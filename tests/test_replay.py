@@ -12,6 +12,7 @@ from rosbags.rosbag2 import Reader
 from perception.config import Config, config_hash, load_config
 from perception.errors import BagError, StateError
 from perception.judge import CANDIDATES
+from perception.pipelined import usable_cores
 from perception.replay import replay
 from perception.types import CLASSES
 
@@ -45,7 +46,9 @@ def test_metrics_keep_the_contract(run):
     assert {'stereo', 'plane', 'preprocess', 'network', 'map'} <= set(metrics['stage_ms'])
     assert metrics['total_ms']['p50'] > 0
     assert metrics['config_hash'] == config_hash(Config())
-    assert metrics['engine'] == 'onnxruntime'
+    assert metrics['pipelined'] == (usable_cores() > 1)
+    assert (metrics['engine'], metrics['precision']) == ('onnxruntime', 'f32')
+    assert metrics['engine_why'].startswith('fastest that works here')
     assert metrics['versions']['rosbags']
 
 

@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx_files import CLASSES, COLOURS, convolution, manifest, nearest_colour, write_scene_network
+from onnx_files import (
+    CLASSES,
+    COLOURS,
+    convolution,
+    manifest,
+    nearest_colour,
+    quick_scene_network,
+    write_scene_network,
+)
 
 from perception.errors import NetworkError
 from perception.scene import (
     fitted_shape,
     label_scene,
     labels_from_scores,
-    load_scene_network,
     softmax_planes,
     upsample,
 )
@@ -24,7 +31,7 @@ GROUND, GRASS, OBSTACLE, SKY = range(4)
 
 @pytest.fixture(scope='module')
 def network(tmp_path_factory):
-    return load_scene_network(write_scene_network(tmp_path_factory.mktemp('net') / 'tiny.onnx'))
+    return quick_scene_network(write_scene_network(tmp_path_factory.mktemp('net') / 'tiny.onnx'))
 
 
 def painted(height=52, width=76):
@@ -76,7 +83,7 @@ def test_an_input_width_scales_the_image(network, tmp_path):
     path = write_scene_network(tmp_path / 'sized.onnx', input_width=64)
     small = painted(48, 64)
     large = small.repeat(3, 0).repeat(3, 1)
-    sized = load_scene_network(path)
+    sized = quick_scene_network(path)
     np.testing.assert_allclose(sized.logits(large), network.logits(small), atol=1e-4)
     label = label_scene(sized, large).label
     assert label.shape == (144, 192)
@@ -94,7 +101,7 @@ def test_shapes_are_kept_as_far_as_multiples_allow():
 def test_the_pyramid_goes_in_scale_by_scale(tmp_path, scales):
     path = write_scene_network(tmp_path / 'pyramid.onnx', preprocess='laplacian_yuv',
                                scales=scales)
-    network = load_scene_network(path)
+    network = quick_scene_network(path)
     assert network.dense(painted(50, 77)).shape == (4, 50, 77)
 
 
@@ -148,7 +155,7 @@ def test_scores_that_are_no_numbers_give_void():
 
 def refused(path):
     with pytest.raises(NetworkError) as caught:
-        load_scene_network(path)
+        quick_scene_network(path)
     message = str(caught.value)
     assert '\n' not in message
     return message

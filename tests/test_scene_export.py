@@ -61,7 +61,7 @@ def test_exported_network_equals_torch_at_any_size(architecture: str, tmp_path: 
     trained, path = shaken(architecture), tmp_path / 'a' / 'net.onnx'
     trained.command, trained.scores = 'lagr train scene', {'validation': {'miou': 0.5}}
     spec = export_scene(trained, path, pictures())
-    network = load_scene_network(path)
+    network = load_scene_network(path, engine='onnxruntime')
     assert network.spec == spec
     multiple = 16 if architecture == 'farabet2013' else 8
     assert (spec.name, spec.architecture, spec.multiple) == ('net', architecture, multiple)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from onnx_files import CLASSES, write_scene_network
+from onnx_files import CLASSES, quick_scene_network, write_scene_network
 from rosbags.rosbag2 import Reader
 
 from perception.bag import open_bag
@@ -16,7 +16,7 @@ from perception.errors import ConfigError, NetworkError
 from perception.inference import load_network
 from perception.pipeline import Pipeline, Traversability
 from perception.replay import replay
-from perception.scene import label_scene, load_scene_network
+from perception.scene import label_scene
 from perception.scene_stage import check_scene
 from perception.types import FOOTLINE
 
@@ -32,7 +32,8 @@ def path(tmp_path_factory):
 
 def settings(path, *more):
     return load_config(None, ['scene.enabled=true', f'scene.network={path}', COSTS,
-                              'scene.standing=[obstacle]', 'near_to_far.enabled=false', *more])
+                              'scene.engine=onnxruntime', 'scene.standing=[obstacle]',
+                              'near_to_far.enabled=false', *more])
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +53,7 @@ def test_evidence_of_the_scene_joins_that_of_the_windows(path, frame, network):
     assert bare.scene is None
     assert 'scene' not in bare.stage_ms
     assert result.stage_ms['scene'] > 0
-    labels = label_scene(load_scene_network(path), frame.image)
+    labels = label_scene(quick_scene_network(path), frame.image)
     np.testing.assert_array_equal(result.scene.label, labels.label)
     count = len(bare.observation.weight)
     assert len(result.observation.weight) > count + 500
@@ -109,7 +110,7 @@ def test_a_replay_writes_labels_confidence_and_overlay(run, repository, path):
     assert {len(messages) for messages in found.values()} == {FRAMES}
     with open_bag(repository / 'bags' / 'demo', load_config()) as source:
         frame = next(iter(source.frames()))
-    labels = label_scene(load_scene_network(path), frame.image)
+    labels = label_scene(quick_scene_network(path), frame.image)
     stamp, image = found['/scene/image'][0]
     assert (stamp, image.encoding) == (frame.stamp_ns, 'mono8')
     np.testing.assert_array_equal(image.data.reshape(image.height, image.width), labels.label)
@@ -127,6 +128,7 @@ def test_metrics_and_report_tell_of_the_scene(run):
     assert set(metrics['scene']['labels']) == set(CLASSES)
     assert sum(metrics['scene']['labels'].values()) == pytest.approx(1)
     assert metrics['scene']['network'] == 'tiny'
+    assert metrics['scene']['engine'] == 'onnxruntime'
     assert metrics['stage_ms']['scene']['p50'] > 0
     page = (out / 'report.html').read_text()
     assert 'Scene labels' in page

@@ -12,7 +12,7 @@ def bench(
     json_: Annotated[Path, typer.Option('--json', help='File to write')],
     rounds: Annotated[int, typer.Option(min=5, help='Rounds that count')] = 60,
 ) -> None:
-    """Time every stage on one thread; ratios are to one SGBM call in the same run."""
+    """Time every stage, and frames on two threads, in units of one SGBM call of the same run."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -22,7 +22,8 @@ def bench(
     columns = (TextColumn('bench'), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task('bench', total=rounds + WARM_UP)
-        result = run_bench(rounds, lambda done: progress.update(task, completed=done))
+        result = run_bench(rounds, lambda done: progress.update(task, completed=done),
+                           progress.console.print)
     json_.write_text(json.dumps(result, indent=1) + '\n')
     _print_table(result)
     typer.echo(f'\n{json_}')
@@ -30,7 +31,14 @@ def bench(
 
 def _print_table(result: dict[str, Any]) -> None:
     typer.echo(f"yardstick {result['yardstick_ms']:.2f} ms (SGBM 3WAY, 640x480, 96 disparities)")
-    typer.echo(f"{'stage':12}{'preset':9}{'network':10}{'p50 ms':>8}{'p95 ms':>8}{'ratio':>8}")
+    typer.echo(f"{'stage':15}{'threads':>7} {'preset':9}{'network':10}{'engine':17}"
+               f"{'p50 ms':>8}{'p95 ms':>8}{'ratio':>8}{'roofline':>9}")
     for row in result['rows']:
-        typer.echo(f"{row['name']:12}{row['preset'] or '-':9}{row['network'] or '-':10}"
-                   f"{row['p50_ms']:8.2f}{row['p95_ms']:8.2f}{row['ratio']:8.3f}")
+        typer.echo(f"{row['name']:15}{row['threads']:7} {row['preset'] or '-':9}"
+                   f"{row['network'] or '-':10}{_engine(row):17}"
+                   f"{row['p50_ms']:8.2f}{row['p95_ms']:8.2f}{row['ratio']:8.3f}"
+                   f"{'' if row['roofline'] is None else format(row['roofline'], '9.2f')}")
+
+
+def _engine(row: dict[str, Any]) -> str:
+    return f"{row['engine']} {row['precision']}" if row['engine'] else '-'

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -20,7 +20,8 @@ from perception.evaluation.colour import WEIGHTS
 from perception.evaluation.run import evaluate_bag
 from perception.evaluation.softmax import load_softmax
 from perception.evaluation.traversability import Baselines
-from perception.inference import load_network
+from perception.inference import load_configured
+from perception.types import EngineChoice
 
 PICTURE_SUFFIXES = ('.png', '.svg', '.pdf')
 
@@ -45,8 +46,7 @@ def traversability(
     """Window error and cost AUC of a drive through a synthetic world."""
     named = [f'network.name={network}'] if network else []
     settings = load_config(config, [*named, *(set_ or [])])
-    chosen = load_network(settings.network.name, settings.network.engine,
-                          settings.network.threads)
+    chosen = load_configured(settings.network)
     baselines = Baselines(load_softmax(WEIGHTS))
     console = Console()
     with _progress(console) as on_progress:
@@ -81,6 +81,7 @@ def scene(
         help='Picture of the confusion matrix to write (.png, .svg)')] = None,
     threads: Annotated[int, typer.Option(
         min=0, max=256, help='Threads of the network, 0 = one a core')] = 0,
+    engine: Annotated[str, typer.Option(help='What runs it; auto = the fastest')] = 'auto',
 ) -> None:
     """Pixel accuracy, class accuracy and mean IoU of a scene network on a labelled data set."""
     from perception.evaluation.scene import Options, evaluate_scene
@@ -90,11 +91,12 @@ def scene(
     options = Options(flip, _scales(scales), superpixels.value)
     _check_picture(picture)
     scene_set = open_scene_set(data, split, data_set)
-    chosen = load_scene_network(network, threads)
+    chosen = load_scene_network(network, threads, cast('EngineChoice', engine))
     console = Console()
     with _progress(console) as on_progress:
         tally, summary = evaluate_scene(scene_set, chosen, options, on_progress)
-    _write(json_, summary | {'command': shlex.join(['lagr', *sys.argv[1:]])})
+    _write(json_, summary | {'command': shlex.join(['lagr', *sys.argv[1:]]),
+                             'engine': chosen.opened.text})
     console.print(scene_table(summary))
     console.print(f'{json_}', highlight=False)
     if picture is not None:

@@ -16,6 +16,7 @@ from perception.commands.drive import drive
 from perception.commands.evaluate import app as evaluate
 from perception.commands.export import export
 from perception.commands.play import play
+from perception.commands.quantize import quantize
 from perception.commands.replay import replay
 from perception.commands.train import app as train
 from perception.commands.up import up
@@ -47,6 +48,7 @@ app.command()(world)
 app.command()(drive)
 app.command()(bench)
 app.command()(export)
+app.command()(quantize)
 app.command()(up)
 app.command()(play)
 app.add_typer(evaluate, name='evaluate')

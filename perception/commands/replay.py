@@ -22,7 +22,7 @@ def replay(
     config: Annotated[Path | None, typer.Option(help='YAML file of parameters')] = None,
     set_: Annotated[list[str] | None, typer.Option(
         '--set', help='section.key=value, over the file; may be repeated')] = None,
-    engine: Annotated[str | None, typer.Option(help='auto or onnxruntime')] = None,
+    engine: Annotated[str | None, typer.Option(help='See network.engine; auto')] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help='Stop after so many')] = None,
     image_topic: Annotated[str, typer.Option(help='Left or only camera')] = '',
     right_image_topic: Annotated[str, typer.Option(help='Right camera')] = '',
@@ -65,7 +65,10 @@ def print_summary(summary: dict[str, Any], outputs: Outputs) -> None:
         typer.echo(f"camera {plane['height_m']:.2f} m above the ground, pitch "
                    f"{plane['pitch_rad']:+.3f} rad, roll {plane['roll_rad']:+.3f} rad")
     if total:
-        typer.echo(f"{total['p50']:.1f} ms a frame (p99 {total['p99']:.1f}), {summary['engine']}")
+        typer.echo(f"{total['p50']:.1f} ms a frame (p99 {total['p99']:.1f})")
+    for what, told in (('engine', summary), ('scenes', summary['scene'])):
+        if told:
+            typer.echo(f"{what:8}{told['engine']} {told['precision']} ({told['engine_why']})")
     learned = [('learned', outputs.state)] if summary['online'] and outputs.state.exists() else []
     for what, path in (('bag', outputs.bag), ('metrics', outputs.metrics),
                        ('report', outputs.report), *learned):

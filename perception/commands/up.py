@@ -51,12 +51,13 @@ def nodes_for(params: Path | None) -> list[str]:
 
 def check_params(path: Path) -> None:
     """Fail now, with one line, on what a node would refuse later: keys, types, files."""
-    from perception.inference import network_path, read_manifest
+    from perception.inference import check_engine, network_path, read_manifest
     from perception.mounts import load_mounts
     from perception.scene_stage import check_scene
 
     config = load_config(path)
-    read_manifest(network_path(config.network.name))
+    read_manifest(network_path(config.network.name, precision=config.network.precision))
+    check_engine(config.network.engine)
     if config.mount.calibration:
         load_mounts(config.mount.calibration)
     check_scene(config.scene)

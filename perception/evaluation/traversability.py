@@ -186,9 +186,9 @@ def score_frame(
 
 def network_features(pipeline: Pipeline, frame: Frame, pyramid: Pyramid) -> Float:
     """Features (N, F) float32 of every window, in the order of ``pyramid.windows``."""
-    receptive = pipeline.network.spec.receptive
-    strips = band_strips(frame.image, pyramid, pipeline.contrast, receptive)
-    return gather(pipeline.network.features(strips), pyramid, receptive)
+    network, receptive = pipeline.network, pipeline.network.spec.receptive
+    strips = band_strips(frame.image, pyramid, pipeline.contrast, receptive, network.packed)
+    return gather(network.features(strips), pyramid, receptive)
 
 
 def truth_labels(truth: TruthFrame, pyramid: Pyramid, config: Config) -> WindowLabels:

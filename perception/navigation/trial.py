@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from perception.config import Config, config_hash, with_values
-from perception.inference import Network, load_network
+from perception.inference import Network, load_configured
 from perception.navigation.driver import Driver, LongRange
 from perception.navigation.short_range import RANGE_M
 from perception.navigation.vehicle import (
@@ -120,7 +120,7 @@ def run_trial(
         The network cannot be loaded.
     """
     config = mode_config(config, long_range)
-    chosen = load_network(config.network.name, config.network.engine, config.network.threads)
+    chosen = load_configured(config.network)
     trial = Trial(course, long_range, config, limit_s, time_s=limit_s)
     with Eye(course.world) as eye:
         _Run(trial, eye, chosen, film=film).drive(on_progress)

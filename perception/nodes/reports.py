@@ -133,11 +133,7 @@ def plane_status(node: TraversabilityNode) -> Status:
 
 def engine_text(node: TraversabilityNode) -> str:
     """The engine in use and why."""
-    if node.network is None:
-        return 'none'
-    asked = node.config.network.engine
-    why = 'the only engine built in' if asked == 'auto' else 'as network.engine says'
-    return f'{node.network.engine} ({why})'
+    return 'none' if node.network is None else node.network.opened.text
 
 
 def engine_status(node: TraversabilityNode) -> Status:
@@ -149,6 +145,7 @@ def engine_status(node: TraversabilityNode) -> Status:
                          'sha256': spec.sha256, 'threads': node.config.network.threads}
     else:
         status.report(WARN, loading_text(node, name))
+    status.values['pipelining'] = 'on' if node.pipelined else 'off'
     return status
 
 

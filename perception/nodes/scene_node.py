@@ -85,7 +85,8 @@ class SceneNode(CameraNode):
 
     def _use(self, stage: SceneStage | None) -> str:
         self.stage = stage
-        return '' if stage is None else f'{len(stage.network.spec.classes)} classes'
+        return '' if stage is None else (
+            f'{len(stage.network.spec.classes)} classes, {stage.network.opened.text}')
 
     def _jump(self) -> None:
         """Stamps began again: what waits is of before."""
@@ -147,7 +148,7 @@ class SceneNode(CameraNode):
             return status
         spec = self.stage.network.spec
         status.values = {
-            'engine': 'onnxruntime', 'network': spec.name, 'sha256': spec.sha256,
+            'engine': self.stage.network.opened.text, 'network': spec.name, 'sha256': spec.sha256,
             'classes': ', '.join(spec.classes), 'threads': self.scene.threads,
             'label_info': 'published' if LABEL_INFO in self._outputs else (
                 'not published: vision_msgs is not installed')}

@@ -2,6 +2,7 @@
 """Label every camera frame: traversability images and points, and the ground plane."""
 
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 from perception import bag_encode as encode
@@ -10,8 +11,14 @@ from perception.camera import plane_pose
 from perception.cloud import cloud_columns
 from perception.config import Config, NetworkConfig, with_values
 from perception.draw import overlay, predicted_images
-from perception.errors import CalibrationError, NodeError, PerceptionError, TransformError
-from perception.inference import Network, load_network, network_path, read_manifest
+from perception.errors import CalibrationError, PerceptionError, TransformError
+from perception.inference import (
+    Network,
+    check_engine,
+    load_configured,
+    network_path,
+    read_manifest,
+)
 from perception.near_to_far import NearToFar
 from perception.nodes.camera_node import CameraNode
 from perception.nodes.diagnostics import Status
@@ -33,6 +40,7 @@ from perception.nodes.run import main as run_main
 from perception.nodes.wire import prepare_codecs, steady_timer
 from perception.nodes.worker import NewestWorker
 from perception.pipeline import Result, Traversability
+from perception.pipelined import Step, first_step
 from perception.scene_stage import check_scene
 from perception.types import CLASSES, UNLABELED, Float, Frame
 
@@ -76,7 +84,7 @@ class TraversabilityNode(CameraNode):
                 '`near_to_far.state`; fails where that names none'),
     )
     sections = ('input', 'stereo', 'plane', 'mount', 'pyramid', 'contrast', 'network',
-                'supervisor', 'near_to_far', 'scene', 'map')
+                'supervisor', 'near_to_far', 'scene', 'map', 'runtime')
     reports = ('statuses `node`, `input`, `output`, `plane`, `learning`, `transforms`, `engine`: '
                'rates, ages, dropped frames, stage p50 and p99, labels and weights in use by '
                'range, network and its hash, failures')
@@ -85,7 +93,10 @@ class TraversabilityNode(CameraNode):
         self.network: Network | None = None
         self.poses: Poses | None = None
         self.learning = Watch()
-        self.between_frames = Lock()  # held while a frame is worked on
+        self.between_frames = Lock()  # held while the second half of a frame is worked on
+        self._between_surveys = Lock()  # and this one during the first half
+        self._second: NewestWorker[Step] | None = None
+        self._second_s = 0.0  # what the last second half took
         self._chain: Traversability | None = None
         self._line: Line[Shot] = Line(MOST_WAITING)
         self._timer: Any = None
@@ -94,10 +105,12 @@ class TraversabilityNode(CameraNode):
         offer_services(self)
 
     def prepare(self) -> None:
-        """Check the network's files and a saved state, then load the network in a thread."""
+        """Check files, engines and a saved state, then load the network in a thread."""
         check_mount(self.config.mount)
         network = self.config.network
-        check_state(self.config.near_to_far, read_manifest(network_path(network.name)))
+        check_engine(network.engine)
+        check_state(self.config.near_to_far, read_manifest(
+            network_path(network.name, precision=network.precision)))
         check_scene(self.config.scene)
         self.load_in_thread(network.name, lambda: self._load(network), self._use)
 
@@ -105,7 +118,8 @@ class TraversabilityNode(CameraNode):
         """Subscribe, and process the newest frame that has its pose, always."""
         self._jumped = True  # a plane of before is none of now
         self.learning.begin()
-        self._worker = NewestWorker('frames', self._process)
+        self._second = NewestWorker('results', self._conclude)
+        self._worker = NewestWorker('frames', self._survey)
         self.poses = Poses(self, self.config, on_pose=self._admit)
         self._timer = steady_timer(self, CHECK_PERIOD_S, self._check)
         self.inputs = CameraInputs(self, self.config.input, on_shot=self._take,
@@ -120,10 +134,17 @@ class TraversabilityNode(CameraNode):
         if self._timer is not None:
             self.destroy_timer(self._timer)
         self.tally.dropped += self._line.clear()
-        if self._worker is not None:
+        if self._worker is not None and self._second is not None:
             self._worker.stop()
             self.tally.dropped += self._worker.dropped
-        self.inputs = self.poses = self._worker = self._timer = None
+            self._second.wait()
+            self._second.stop()
+        self.inputs = self.poses = self._worker = self._second = self._timer = None
+
+    @property
+    def pipelined(self) -> bool:
+        """Tell whether two threads work at once: more answers, but later ones; only if asked."""
+        return self.config.runtime.pipelining == 'on'
 
     @property
     def learner(self) -> NearToFar | None:
@@ -137,13 +158,13 @@ class TraversabilityNode(CameraNode):
 
     def reconfigured(self) -> None:
         """Take new settings over between two frames; plane and what was learned are kept."""
-        with self.between_frames:
+        with self._between_surveys, self.between_frames:
             if self._chain is not None:
                 self._chain = self._chain.reconfigured(self.config)
 
     def _load(self, config: NetworkConfig) -> Traversability:
         """In a thread: the chain, after everything ran once."""
-        network = load_network(config.name, config.engine, config.threads)
+        network = load_configured(config)
         self._warm_up(network)
         return Traversability(self._chain_config(), network, teach=False)
 
@@ -200,16 +221,33 @@ class TraversabilityNode(CameraNode):
             self.poses.begin_again()
         self._jumped = True
 
-    def _process(self, shot: Shot) -> None:
-        """One frame, in the worker's thread."""
-        if self._chain is None:
-            self.tally.refused += 1
-            return
-        result = None
+    def _survey(self, shot: Shot) -> None:
+        """
+        First half of a frame, in the first thread; the second thread has the frame before.
+
+        The next frame is taken up so late that its first half ends when this frame is done; or,
+        without pipelining, when this frame is done.
+        """
+        second, begun_s = self._second, monotonic()
+        with self._between_surveys:
+            if self._chain is None or second is None:
+                self.tally.refused += 1
+                return
+            afresh = self._jumped
+            if afresh:
+                self._jumped = False
+            step = first_step(self._chain, lambda: self._frame(shot), afresh=afresh)
+        first_s = monotonic() - begun_s
+        second.wait()
+        second.put(step)
+        second.wait(max(0.0, self._second_s - first_s) if self.pipelined else None)
+
+    def _conclude(self, step: Step) -> None:
+        """Second half of a frame, in the second thread; nobody else learns meanwhile."""
+        result, begun_s = None, monotonic()
         try:
-            camera = shot.builder.camera.frame_id
-            frame = shot.frame(*self._where(shot.match.stamp_ns, camera), self._lidar(shot))
-            result = self._result(frame)
+            with self.between_frames:
+                result = step.conclude()
         except PerceptionError as error:
             self.tally.refused += 1
             self.fault('frame', str(error))
@@ -218,17 +256,12 @@ class TraversabilityNode(CameraNode):
             self.learning.take(self, learner, result)
         if result is not None:
             self._answer(result)
+        self._second_s = monotonic() - begun_s
 
-    def _result(self, frame: Frame) -> Result:
-        """What the chain makes of a frame; nobody else touches the chain meanwhile."""
-        with self.between_frames:
-            chain = self._chain
-            if chain is None:
-                raise NodeError('the network was freed while a frame waited; configure again')
-            if self._jumped:
-                self._jumped = False
-                chain.reset()
-            return chain.process(frame)
+    def _frame(self, shot: Shot) -> Frame:
+        """The shot, decoded and rectified, with pose and mount."""
+        camera = shot.builder.camera.frame_id
+        return shot.frame(*self._where(shot.match.stamp_ns, camera), self._lidar(shot))
 
     def _where(self, stamp_ns: int, camera: str) -> tuple[Float | None, Float | None]:
         """Pose and mount where they are known; labels are made without them too."""

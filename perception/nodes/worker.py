@@ -17,6 +17,7 @@ class NewestWorker(Generic[Item]):
         self._changed = Condition()
         self._waiting: Item | None = None
         self._running = True
+        self._busy = False
         self.dropped = 0
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -26,7 +27,14 @@ class NewestWorker(Generic[Item]):
         with self._changed:
             self.dropped += self._waiting is not None
             self._waiting = item
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def wait(self, patience_s: float | None = None) -> None:
+        """Wait until nothing is in work or waits, or for so long: the next item is then taken."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not (self._running and (self._busy or self._waiting is not None)),
+                patience_s)
 
     def clear(self) -> None:
         """Drop the item that waits."""
@@ -38,17 +46,27 @@ class NewestWorker(Generic[Item]):
         """Finish the item in work and end the thread; may be called from it too."""
         with self._changed:
             self._running = False
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while self._running and self._waiting is None:
-                    self._changed.wait()
-                if not self._running:
-                    self.dropped += self._waiting is not None
-                    return
-                item, self._waiting = self._waiting, None
-            assert item is not None
-            self._work(item)
+        try:
+            while (item := self._next()) is not None:
+                self._work(item)
+        finally:
+            with self._changed:  # whoever waits need not wait for a thread that died
+                self._running = False
+                self._changed.notify_all()
+
+    def _next(self) -> Item | None:
+        """The next item to work on; None when the thread is to end."""
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
+            while self._running and self._waiting is None:
+                self._changed.wait()
+            if not self._running:
+                self.dropped += self._waiting is not None
+                return None
+            item, self._waiting, self._busy = self._waiting, None, True
+            return item

@@ -157,7 +157,7 @@ def export_onnx(trained: Trained, path: Path) -> NetworkSpec:
         _write_onnx(_exported(trained.network), path)
         spec = _manifest(trained, path)
         text = json.dumps(spec.model_dump(), indent=1)
-        path.with_suffix('.json').write_text(_rows_on_one_line(text) + '\n')
+        path.with_suffix('.json').write_text(rows_on_one_line(text) + '\n')
     except OSError as error:
         raise NetworkError(f'{path}: cannot be written ({error}); choose another --out') from None
     _compare(trained.network, path)
@@ -202,7 +202,7 @@ def _rounded(values: Tensor) -> Any:
     return np.vectorize(lambda v: float(f'{v:.7g}'))(array).tolist()
 
 
-def _rows_on_one_line(text: str) -> str:
+def rows_on_one_line(text: str) -> str:
     """Numbers of a nested list side by side, so that a manifest stays readable."""
     lines: list[str] = []
     for line in text.split('\n'):
@@ -216,7 +216,7 @@ def _rows_on_one_line(text: str) -> str:
 
 def _compare(network: FeatureNetwork, path: Path) -> None:
     """Torch and ONNX Runtime on random strips of two sizes."""
-    loaded = load_network(path)
+    loaded = load_network(path, 'onnxruntime')
     generator = torch.Generator().manual_seed(0)
     for height, width in ((network.receptive.rows + 7, 130), (46, 245)):
         bands = torch.randn(1, 3, height, width, generator=generator)

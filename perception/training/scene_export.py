@@ -57,7 +57,7 @@ def export_scene(
             _write_onnx(trained, draft)
             spec = _manifest(trained, draft)
             draft.with_suffix('.json').write_text(spec.model_dump_json(indent=1) + '\n')
-            network = load_scene_network(draft)
+            network = load_scene_network(draft, engine='onnxruntime')
             for picture in pictures:
                 _compare(trained, network, picture, path)
             for suffix in ('.onnx', '.json'):

@@ -91,7 +91,7 @@ def test_parameters_are_the_schema_with_descriptors(nodes):
     assert scale.description == StereoConfig.model_fields['scale'].description
     assert (scale.integer_range[0].from_value, scale.integer_range[0].to_value) == (1, 4)
     assert (pitch.floating_point_range[0].from_value, pitch.read_only) == (0.02, False)
-    assert engine.additional_constraints == 'one of: auto, onnxruntime'
+    assert engine.additional_constraints.startswith('one of: auto, onnxruntime, openvino, ')
     assert engine.read_only
     assert mount.read_only
     assert {'input', 'mount', 'network'} <= set(READ_ONLY)

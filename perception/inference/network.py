@@ -1,37 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The exported network: manifest, one ONNX Runtime session, and the 5-class softmax on top.
+The exported network: its manifest, and the session of the engine that runs it.
 
 A network is two files with one stem: ``NAME.onnx`` (bands -> features) and ``NAME.json``
-(tensor names, receptive field, normalisation, classifier W0, licence, data, scores).
+(tensor names, receptive field, normalisation, classifier W0, licence, data, scores). The same
+network made for another precision lies beside it: ``NAME_int8``, ``NAME_f16``.
 """
 
 import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from perception.config import NetworkConfig
 from perception.contrast import ContrastMode, Receptive
 from perception.errors import NetworkError
+from perception.inference.linear import classify
+from perception.inference.session import (
+    AUTO_ORDER,
+    GPU_ENGINES,
+    Opened,
+    one_line,
+    open_session,
+)
 from perception.pyramid import COLUMN_STRIDE, WINDOW_COLUMNS, WINDOW_ROWS
-from perception.types import CLASSES, Float
+from perception.types import (
+    CLASSES,
+    Engine,
+    EngineChoice,
+    Float,
+    Precision,
+    PrecisionChoice,
+)
 
-WEIGHTS = Path(__file__).parent / 'weights'
+WEIGHTS = Path(__file__).parents[1] / 'weights'
 INPUT, OUTPUT = 'bands', 'features'
 CHANNELS = 3
-
-# Everything ONNX Runtime raises on a file that is no usable network.
-ENGINE_ERRORS = (
-    ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf, ort_errors.NoModel, ort_errors.NoSuchFile,
-    ort_errors.NotImplemented, ort_errors.RuntimeException,
-)
+VARIANTS = {'int8': 'lagr quantize', 'f16': 'lagr export'}  # precisions with files of their own
+F32_ORDER: tuple[Engine, ...] = (*GPU_ENGINES, 'onnxruntime', 'openvino')
+"""For bands in f32: few channels, depthwise or split, are ONNX Runtime's strength."""
 
 Spec = TypeVar('Spec', bound=BaseModel)
 
@@ -54,6 +65,7 @@ class NetworkSpec(BaseModel):
     columns: int = Field(ge=WINDOW_COLUMNS, le=512)
     row_stride: int = Field(ge=1, le=8)
     contrast: ContrastMode
+    precision: Precision = 'f32'
     classes: tuple[str, ...]
     trained: bool
     classifier_weight: list[list[float]]
@@ -85,13 +97,22 @@ class NetworkSpec(BaseModel):
 
 
 class Network:
-    """One dynamic ONNX Runtime session; call ``features`` on the strips of a frame."""
+    """A session and its manifest; call ``features`` on the strips of a frame."""
 
-    engine = 'onnxruntime'
-
-    def __init__(self, spec: NetworkSpec, session: ort.InferenceSession) -> None:
+    def __init__(self, spec: NetworkSpec, opened: Opened) -> None:
         self.spec = spec
-        self._session = session
+        self.opened = opened
+        self._run = opened.session.run
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that runs it."""
+        return self.opened.session.engine
+
+    @property
+    def packed(self) -> bool:
+        """Whether it likes bands side by side in strips; ONNX Runtime is faster band by band."""
+        return self.engine != 'onnxruntime'
 
     def features(self, strips: list[Float]) -> list[Float]:
         """
@@ -107,44 +128,18 @@ class Network:
         list of (F, H', W') float32
             One a strip, for ``gather``.
         """
-        return [self._session.run([OUTPUT], {INPUT: strip})[0][0] for strip in strips]
+        return [self._run({INPUT: strip})[0][0] for strip in strips]
 
     def classify(self, features: Float) -> Float:
         """Probabilities (N, 5) float32 of features (N, F) by the default classifier W0."""
         return classify(features, self.spec.weight, self.spec.bias)
 
 
-def classify(features: Float, weight: Float, bias: Float) -> Float:
-    """
-    Softmax classifier.
-
-    Parameters
-    ----------
-    features : (N, F) float32
-    weight : (5, F) float32
-    bias : (5,) float32
-
-    Returns
-    -------
-    (N, 5) float32
-        Probabilities, rows sum to 1.
-
-    Source
-        IROS08-DBN; algorithms.md A6.
-    """
-    return softmax(features @ weight.T + bias)
-
-
-def softmax(logits: Float) -> Float:
-    """Logits (N, C) -> probabilities (N, C) float32, rows sum to 1."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)
-
-
 def load_network(
     name: str | Path = 'default',
-    engine: Literal['auto', 'onnxruntime'] = 'auto',
+    engine: EngineChoice = 'auto',
     threads: int = 1,
+    precision: PrecisionChoice = 'auto',
 ) -> Network:
     """
     Load a shipped network by its stem, or any by its path, and check it against its manifest.
@@ -153,27 +148,38 @@ def load_network(
     ----------
     name : str or Path
         Stem in ``perception/weights``, or a path that ends in ``.onnx``.
-    engine : 'auto' or 'onnxruntime'
-        What runs it; ``auto`` takes ONNX Runtime.
+    engine : str
+        What runs it; ``auto`` takes the fastest that works here.
     threads : int
         Threads inside one layer.
+    precision : str
+        What it computes in; ``auto`` = what the file was made for, ``int8`` and ``f16`` take
+        the file made for it.
 
     Raises
     ------
     NetworkError
-        File or manifest missing, damaged, or not keeping the contract; names path and remedy.
+        File or manifest missing, damaged, or not keeping the contract; engine or precision not
+        to be had; names path and remedy.
     """
-    if engine not in ('auto', 'onnxruntime'):
-        raise NetworkError(f'network.engine {engine!r}: choose auto or onnxruntime')
-    path = network_path(name)
+    path = network_path(name, precision=precision)
     spec = read_manifest(path)
     check_digest(path, spec.sha256)
-    network = Network(spec, open_session(path, threads))
+    computed = computed_precision(path, spec.precision, precision)
+    order = F32_ORDER if computed == 'f32' else AUTO_ORDER
+    network = Network(spec, open_session(path, engine, computed, threads, order))
     _check_contract(network, path)
     return network
 
 
-def network_path(name: str | Path, task: str = 'features') -> Path:
+def load_configured(config: NetworkConfig) -> Network:
+    """The network that the settings name; errors as of ``load_network``."""
+    return load_network(config.name, config.engine, config.threads, config.precision)
+
+
+def network_path(
+    name: str | Path, task: str = 'features', precision: PrecisionChoice = 'auto'
+) -> Path:
     """Path of the ``.onnx`` file of a shipped stem or of a path, which must exist."""
     given = Path(name)
     path = given if given.suffix == '.onnx' else WEIGHTS / f'{name}.onnx'
@@ -182,14 +188,42 @@ def network_path(name: str | Path, task: str = 'features') -> Path:
             f'network {str(name)!r}: no file {path}; give a path to an .onnx file or one of the '
             f'shipped names ({", ".join(shipped_networks(task)) or "none"})'
         )
-    return path
+    ending = f'_{precision}'
+    if precision not in VARIANTS or path.stem.endswith(ending):
+        return path
+    variant = path.with_name(f'{path.stem}{ending}.onnx')
+    if not variant.is_file():
+        raise NetworkError(
+            f'network {str(name)!r}: no file {variant.name} beside {path}; make one with '
+            f'{VARIANTS[precision]}, or choose precision f32'
+        )
+    return variant
+
+
+def computed_precision(path: Path, made_for: Precision, asked: PrecisionChoice) -> Precision:
+    """
+    Precision that a file made for one computes in when another is asked for.
+
+    Raises
+    ------
+    NetworkError
+        The file cannot do that.
+    """
+    if asked in ('auto', made_for):
+        return made_for
+    if asked == 'bf16' and made_for == 'f32':
+        return 'bf16'
+    raise NetworkError(
+        f'{path}: made for {made_for}, asked for {asked}; choose precision auto, or another file'
+    )
 
 
 def shipped_networks(task: str) -> list[str]:
-    """Stems of the shipped networks whose manifest names this task; without one: features."""
+    """Stems of the shipped f32 networks whose manifest names this task; default: features."""
     manifests = {path.stem: json.loads(path.with_suffix('.json').read_bytes())
                  for path in sorted(WEIGHTS.glob('*.onnx'))}
-    return [stem for stem, told in manifests.items() if told.get('task', 'features') == task]
+    return [stem for stem, told in manifests.items()
+            if told.get('task', 'features') == task and told.get('precision', 'f32') == 'f32']
 
 
 def read_manifest(path: Path) -> NetworkSpec:
@@ -257,44 +291,21 @@ def _check_manifest(spec: NetworkSpec, manifest: Path) -> None:
         )
 
 
-def open_session(path: Path, threads: int) -> ort.InferenceSession:
-    """Dynamic session that sleeps between calls: spinning threads starve the other stages."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(
-            path.read_bytes(), options, providers=['CPUExecutionProvider']
-        )
-    except ENGINE_ERRORS as error:
-        raise NetworkError(
-            f'{path}: ONNX Runtime cannot load it ({one_line(error)}); restore the file or run '
-            'lagr export again'
-        ) from None
-
-
 def _check_contract(network: Network, path: Path) -> None:
     """Run the network once on the smallest input that has two rows and two columns of windows."""
     spec = network.spec
     size = (spec.rows + spec.row_stride, spec.columns + COLUMN_STRIDE)
     probe = np.zeros((1, CHANNELS, *size), np.float32)
     try:
-        shape = network.features([probe])[0].shape
-    except (*ENGINE_ERRORS, ValueError, IndexError) as error:
+        (features,) = network.opened.session.run({INPUT: probe})
+    except (NetworkError, ValueError, IndexError) as error:
         raise NetworkError(
             f'{path}: does not take {INPUT} (1, 3, H, W) float32 to {OUTPUT} '
             f'({one_line(error)}); export a network with these tensors'
         ) from None
-    promised = (spec.features, *spec.output_size(*size))
+    promised, shape = (1, spec.features, *spec.output_size(*size)), features.shape
     if shape != promised:
         raise NetworkError(
-            f'{path}: {OUTPUT} of a {size[0]}x{size[1]} input are {tuple(shape)}, its manifest '
+            f'{path}: {OUTPUT} of a {size[0]}x{size[1]} input are {shape}, its manifest '
             f'promises {promised}; run lagr export again'
         )
-
-
-def one_line(error: Exception) -> str:
-    """Text of an engine's error, cut to one line."""
-    return ' '.join(str(error).split())[:200]

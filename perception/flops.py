@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arithmetic that a network needs, counted from its file, and the most that the machine can do."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from perception.errors import NetworkError
+
+SGEMM = (512, 1024, 1024)  # rows, inner, columns of the matrix product that measures the peak
+
+
+def count_flops(path: Path, shapes: Sequence[dict[str, tuple[int, ...]]]) -> float:
+    """
+    Floating-point operations of the convolutions and matrix products of a network.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.onnx`` file.
+    shapes : sequence of {input: shape}
+        One entry a call of the network.
+
+    Returns
+    -------
+    float
+        A multiplication and its addition count as two.
+
+    Raises
+    ------
+    NetworkError
+        The package onnx is missing, or it does not understand the file.
+    """
+    try:
+        import onnx
+        from onnx import shape_inference
+    except ImportError:
+        raise NetworkError('counting needs the package onnx; pip install onnx') from None
+    try:
+        return sum(_graph_flops(shape_inference.infer_shapes(
+            _with_sizes(onnx.load(str(path)), one), data_prop=True).graph) for one in shapes)
+    except (KeyError, ValueError, OSError, shape_inference.InferenceError) as error:
+        raise NetworkError(f'{path}: its operations cannot be counted ({error}); give an '
+                           'exported network and the shapes of its inputs') from None
+
+
+def _with_sizes(model: Any, sizes: dict[str, tuple[int, ...]]) -> Any:
+    for given in model.graph.input:
+        dimensions = given.type.tensor_type.shape.dim
+        for dimension, size in zip(dimensions, sizes[given.name], strict=True):
+            dimension.dim_value = size
+    return model
+
+
+def _graph_flops(graph: Any) -> float:
+    values = [*graph.input, *graph.output, *graph.value_info]
+    shapes = {one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in values}
+    weights = {one.name: list(one.dims) for one in graph.initializer}
+    origin = {name: node for node in graph.node for name in node.output}
+    total = 0.0
+    for node in graph.node:
+        if node.op_type in ('Conv', 'MatMul', 'Gemm') and not all(shapes[node.output[0]]):
+            raise ValueError(f'the size of {node.output[0]} is not known')
+        if node.op_type == 'Conv':  # each output is a sum over one filter
+            total += 2.0 * math.prod(shapes[node.output[0]]) * math.prod(
+                _weight(node.input[1], weights, origin)[1:])
+        elif node.op_type in ('MatMul', 'Gemm'):
+            total += 2.0 * math.prod(shapes[node.output[0]]) * (
+                shapes.get(node.input[0]) or weights[node.input[0]])[-1]
+    return total
+
+
+def _weight(name: str, weights: dict[str, list[int]], origin: dict[str, Any]) -> list[int]:
+    """Shape of a filter, also of one that is stored in eight or sixteen bits."""
+    while name not in weights:
+        name = origin[name].input[0]
+    return weights[name]
+
+
+def sgemm_flops(repeats: int = 5) -> float:
+    """Best rate of a float32 matrix product on one thread, FLOP/s; the practical peak."""
+    rows, inner, columns = SGEMM
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((rows, inner), np.float32)
+    b = rng.standard_normal((inner, columns), np.float32)
+    out = np.empty((rows, columns), np.float32)
+    best = math.inf
+    for _ in range(repeats):
+        start = process_time()
+        np.matmul(a, b, out=out)
+        best = min(best, process_time() - start)
+    return 2.0 * rows * inner * columns / best

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The linear layer and the softmax on top of the features."""
+
+import numpy as np
+
+from perception.types import Float
+
+
+def classify(features: Float, weight: Float, bias: Float) -> Float:
+    """
+    Softmax classifier.
+
+    Parameters
+    ----------
+    features : (N, F) float32
+    weight : (5, F) float32
+    bias : (5,) float32
+
+    Returns
+    -------
+    (N, 5) float32
+        Probabilities, rows sum to 1.
+
+    Source
+        IROS08-DBN; algorithms.md A6.
+    """
+    return softmax(features @ weight.T + bias)
+
+
+def linear_maps(maps: list[Float], weight: Float) -> list[Float]:
+    """
+    Linear layer on feature maps, before windows are gathered: a few channels move, not a hundred.
+
+    Parameters
+    ----------
+    maps : list of (F, h, w) float32
+        Channels first or last in memory; numpy multiplies the latter slowly unless turned.
+    weight : (K, F) float32
+
+    Returns
+    -------
+    list of (K, h, w) float32
+    """
+    flat = [part.reshape(len(part), -1) for part in maps]
+    products = [weight @ part if part.flags.c_contiguous else (part.T @ weight.T).T
+                for part in flat]
+    return [product.reshape(-1, *part.shape[1:])
+            for product, part in zip(products, maps, strict=True)]
+
+
+def softmax(logits: Float) -> Float:
+    """Logits (N, C) -> probabilities (N, C) float32, rows sum to 1."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)
