@@ -23,7 +23,9 @@ Each point is a process of its own, one thread, on the shipped pair scaled to th
 by default (640 x 480, 7 bands, `default` network in ONNX Runtime f32, 60 m of cost map). Times are
 processor times over one stereo match (SGBM, 640 x 480, 96 disparities) of the same process. Memory
 is the largest resident set beyond the loaded program's. *Slope*: exponent of the time over the
-sweep; 1 = in proportion, 0 = no growth.
+sweep; 1 = in proportion, 0 = no growth. Stereo grows with the pixels; what follows works on bands
+of fixed size and on a thinned grid of depth, and so grows less. Each further camera costs the same
+again.
 
 ![time and memory against each size](pictures/growth.png)
 
@@ -73,8 +75,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
                        labels=STAGES, alpha=0.8)
         axes.set(xlabel=AXES[sweep], xlim=(0, None), ylim=(0, None))
         memory = axes.twinx()
-        memory.plot(values, [row['memory_mb'] for row in rows], 'k.--', label='memory')
-        memory.set(ylim=(0, None))
+        megabytes = [row['memory_mb'] for row in rows]
+        memory.plot(values, megabytes, 'k.--', label='memory')
+        memory.set(ylim=(0, 1.2 * max(megabytes)))
         if sweep == 'picture':
             axes.set_ylabel('ratio to one stereo match')
             axes.legend(loc='upper left', fontsize=7)

@@ -2,9 +2,9 @@
 """
 Time the scene networks at 480 x 360: ``python benchmarks/scene_speed.py`` (some minutes).
 
-One thread of ONNX Runtime, everything in one run, in rounds whose order turns around, as ratios to
-one stereo match. Weights are random, except those of the files that are given. Writes
-docs/results/scene_speed.json and docs/scene_speed.md.
+One thread of ONNX Runtime, and of OpenVINO in f32 where it is there, everything in one run, in
+rounds whose order turns around, as ratios to one stereo match. Weights are random, except those of
+the files that are given. Writes docs/results/scene_speed.json and docs/scene_speed.md.
 """
 
 import json
@@ -28,6 +28,7 @@ from scene_speed_table import page
 from superpixels import CLASSES, HEIGHT, WIDTH, subjects
 
 from perception.bench import read_pair, timed
+from perception.inference.session import engine_module
 from perception.scene import (
     SceneNetwork,
     fitted,
@@ -40,7 +41,7 @@ from perception.training.scene_checkpoint import untrained_scene
 from perception.training.scene_classes import load_taxonomy
 from perception.training.scene_export import export_scene
 from perception.training.scene_networks import SceneArchitecture, scene_inputs
-from perception.types import Image
+from perception.types import Engine, Image
 
 SUPERPIXELS = ('segment felzenszwalb', 'segment slic', 'average_labels', 'levels + cover')
 PUBLISHED_WIDTH = 320  # of farabet2013
@@ -58,11 +59,13 @@ class Subject:
     path: Path
     width: int = WIDTH
     sha256: str | None = None
+    engine: Engine = 'onnxruntime'
 
     def tasks(self, picture: Image) -> dict[tuple[str, str], Task]:
         """What is timed: making the inputs, the network alone, and a picture to labels."""
-        network = load_scene_network(self.path, engine='onnxruntime')
-        spec, opened = network.spec.model_copy(update={'input_width': self.width}), network.opened
+        network = load_scene_network(self.path, engine=self.engine)
+        size = {'input_width': self.width, 'multiple': 8}  # 360 is no multiple of 16
+        spec, opened = network.spec.model_copy(update=size), network.opened
         seen = fitted(picture, spec)
         assert seen.shape[:2] == (HEIGHT * self.width // WIDTH, self.width)
         return {
@@ -115,7 +118,11 @@ def all_subjects(networks: list[Path], folder: Path, picture: Image) -> list[Sub
         chosen.append(Subject(name, name, path, WIDTH, sha256))
     old = next(one for one in chosen if one.name == 'farabet2013')
     small = f'{old.name} at {PUBLISHED_WIDTH} x {HEIGHT * PUBLISHED_WIDTH // WIDTH}'
-    return [*chosen, replace(old, name=small, width=PUBLISHED_WIDTH)]
+    chosen.append(replace(old, name=small, width=PUBLISHED_WIDTH))
+    if engine_module('openvino').absence():
+        return chosen
+    return [*chosen, *(replace(one, name=f'{one.name}, OpenVINO', engine='openvino')
+                       for one in chosen if one.architecture in ('modern', 'farabet2013'))]
 
 
 def times(chosen: list[Subject], picture: Image, rounds: int) -> dict[str, Any]:

@@ -16,8 +16,8 @@ One thread of {machine}, ONNX Runtime {onnxruntime}, {classes} classes. Networks
 once, every second one backwards; times are processor times. A ratio is over the yardstick of the
 same run: one three-way SGBM call (640x480, 96 disparities, block 5), {yardstick_ms:.1f} ms here.
 
-*Inputs*: resizing, and for `farabet2013` the normalised Laplacian pyramid. *Network*: ONNX
-Runtime alone, picture tensors in, logits out. *Labels*: `perception.scene.label_scene`, a picture
+*Inputs*: resizing, and for `farabet2013` the normalised Laplacian pyramid. *Network*: the engine
+alone (ONNX Runtime unless named), tensors in, logits out. *Labels*: `label_scene`, a picture
 in, label and confidence of every pixel out: inputs, network, up-sampling, arg-max, softmax.
 `fast_scnn` is the published layout of Fast-SCNN (arXiv 1902.04502), a yardstick, not trained here.
 Parameters are those in use at inference; multiply-adds (GMAC) are counted while a picture passes.
