@@ -37,13 +37,14 @@ def count_flops(path: Path, shapes: Sequence[dict[str, tuple[int, ...]]]) -> flo
     """
     try:
         import onnx
+        from google.protobuf.message import DecodeError
         from onnx import shape_inference
     except ImportError:
         raise NetworkError('counting needs the package onnx; pip install onnx') from None
     try:
         return sum(_graph_flops(shape_inference.infer_shapes(
             _with_sizes(onnx.load(str(path)), one), data_prop=True).graph) for one in shapes)
-    except (KeyError, ValueError, OSError, shape_inference.InferenceError) as error:
+    except (KeyError, ValueError, OSError, DecodeError, shape_inference.InferenceError) as error:
         raise NetworkError(f'{path}: its operations cannot be counted ({error}); give an '
                            'exported network and the shapes of its inputs') from None
 

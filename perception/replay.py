@@ -110,7 +110,7 @@ class Metrics:
 def _engine(opened: Opened) -> dict[str, str]:
     """What runs a network, what it computes in, and why that engine."""
     session = opened.session
-    return {'engine': session.engine, 'precision': session.precision, 'engine_why': opened.why}
+    return {'engine': session.engine, 'precision': session.precision, 'engine_why': opened.reason}
 
 
 def versions() -> dict[str, str]:

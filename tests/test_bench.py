@@ -32,6 +32,14 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return json.loads(path.read_text())
 
 
+def test_a_folder_in_place_of_the_file_is_refused_at_once(tmp_path: Path, capsys) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(sys, 'argv', ['lagr', 'bench', '--json', str(tmp_path)])
+        main()
+    assert end.value.code != 0
+    assert str(tmp_path) in capsys.readouterr().err
+
+
 def test_every_row_has_every_key(result: dict) -> None:
     assert set(result) == {'yardstick_ms', 'sgemm_gflops', 'rows'}
     for row in result['rows']:

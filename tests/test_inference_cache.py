@@ -2,7 +2,8 @@
 """Built engines on disk and the CPU engine before them: nothing damaged or foreign is trusted."""
 
 import json
-import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 
 from perception.errors import NetworkError
 from perception.inference import cache, onnx_runtime, relay
+from perception.inference.build import build_apart
 from perception.inference.cache import Kept, Key
 from perception.inference.network import WEIGHTS
 from perception.inference.onnx_runtime import OrtSession
 from perception.inference.relay import Recipe, Relay
-from perception.inference.session import Session
+from perception.inference.session import Opened, Session
 from perception.inference.shapes import Sides, input_sizes
 
 NETWORK = WEIGHTS / 'lagr2008.onnx'
@@ -215,6 +217,8 @@ def test_a_build_that_fails_leaves_the_cpu_engine(caplog: pytest.LogCaptureFixtu
     assert session.engine == 'onnxruntime'
     assert session.run(strip(25))[0].shape == (1, 100, 1, 1)
     assert 'out of memory' in caplog.text and 'goes on serving' in caplog.text
+    assert Opened(session, 'as configured').text == (
+        'onnxruntime f32 (tensorrt_rtx: out of memory; as configured)')
     assert cache.load(recipe().key) is None
 
 
@@ -227,8 +231,24 @@ def test_an_unwritable_cache_is_said_once_and_the_engine_serves(
     assert isinstance(session, Relay)
     assert session.wait()
     assert session.engine == 'built'
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert 'LAGR_CACHE' in caplog.text
+    assert ['LAGR_CACHE' in record.message for record in caplog.records] == [True, False]
+    assert caplog.records[1].message == 'built f32 serves from now on'
+
+
+def test_a_build_without_room_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'none'))
+    with pytest.raises(NetworkError, match=r'tensorrt_rtx: no engine can be built .*none'):
+        build_apart(KEY, NETWORK)
+
+
+def test_a_build_ends_with_the_process_that_wants_it(tmp_path: Path) -> None:
+    (tmp_path / 'plans').mkdir()
+    code = ('from pathlib import Path; from perception.inference.build import _end_with; '
+            f'_end_with(-1, Path({str(tmp_path / "plans")!r}))')  # no process has that number
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 1
+    assert not (tmp_path / 'plans').exists()
 
 
 def test_engines_that_differ_are_refused() -> None:

@@ -264,6 +264,8 @@ def test_export_builds_ahead_for_the_targets(tmp_path: Path) -> None:
     (('--precision', 'f8', '--out', 'a.onnx'), 2, "'f8': choose f32, f16"),
     (('--precision', 'f16', '--engine', 'tensorrt_rtx', '--out', 'a'), 2, 'the file decides'),
     (('--engine', 'tensorrt_rtx', '--out', 'lagr2008.onnx'), 2, 'name of a network file'),
+    (('--out', 'b.onnx'), 2, 'is exported already'),
+    (('--network', 'none.onnx', '--out', 'b'), 2, 'none.onnx: no such file'),
     (('--engine', 'tensorrt_rtx', '--targets', 'sm90', '--out', 'a'), 1, 'H100, H200'),
     (('--engine', 'tensorrt_rtx', '--targets', '', '--out', 'a'), 1, 'choose from sm75'),
     (('--engine', 'tensorrt_rtx', '--out', 'lagr2008.json/a'), 1, 'choose another --out'),

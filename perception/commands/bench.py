@@ -19,6 +19,7 @@ def bench(
     from perception.bench import WARM_UP, run_bench
 
     json_.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
+    json_.open('a').close()
     columns = (TextColumn('bench'), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task('bench', total=rounds + WARM_UP)

@@ -34,6 +34,8 @@ def export(
     = None,
 ) -> None:
     """Export a trained network to ONNX with its manifest, or build an engine ahead of time."""
+    if not network.is_file():
+        raise typer.BadParameter(f'{network}: no such file', param_hint='--network')
     _check_choice(engine, ENGINES, '--engine')
     _check_choice(precision, PRECISIONS, '--precision')
     if targets is not None and engine != 'tensorrt_rtx':
@@ -47,6 +49,9 @@ def export(
         raise typer.BadParameter('only for TensorRT', param_hint='--largest')
     elif precision == 'f16':
         _export_half(network, out)
+    elif network.suffix == '.onnx':
+        raise typer.BadParameter(f'{network}: is exported already; give --engine or --precision',
+                                 param_hint='--network')
     else:
         _export_onnx(network, out, pictures)
 

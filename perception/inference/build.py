@@ -7,11 +7,13 @@ process that ends with such a thread at work ends by a crash.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import main_thread
+from threading import Thread, main_thread
 
 from perception.errors import NetworkError, PerceptionError
 from perception.inference.cache import Key, read_engine, write_engine
@@ -30,20 +32,29 @@ def build_apart(key: Key, path: Path) -> bytes:
     NetworkError
         The build fails or crashes.
     """
-    with TemporaryDirectory(prefix='lagr_engine_') as folder:
-        out = Path(folder) / 'plan'
-        command = [sys.executable, '-m', __name__, key.engine, str(path.resolve()),
-                   key.precision, key.device, str(out)]
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True,
-            stderr=subprocess.PIPE, start_new_session=True,  # Ctrl-C is for this process
-        ) as child:
-            told = _wait(child).strip().splitlines()
-        kept = read_engine(out)
+    try:
+        with TemporaryDirectory(prefix='lagr_engine_') as folder:
+            out = Path(folder) / 'plan'
+            told = _build(key, path, out)
+            kept = read_engine(out)
+    except OSError as error:
+        raise NetworkError(f'{key.engine}: no engine can be built ({error}); free the temporary '
+                           'folder, or choose another engine') from None
     if kept is None or kept.key != key:
-        reason = told[-1] if told else f'the build ended with status {child.returncode}'
-        raise NetworkError(f'{key.engine}: {reason}')
+        raise NetworkError(f'{key.engine}: {told}')
     return kept.plan
+
+
+def _build(key: Key, path: Path, out: Path) -> str:
+    """Build into ``out``; what the other process said last."""
+    command = [sys.executable, '-m', __name__, key.engine, str(path.resolve()),
+               key.precision, key.device, str(out)]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True,
+        stderr=subprocess.PIPE, start_new_session=True,  # Ctrl-C is for this process
+    ) as child:
+        told = _wait(child).strip().splitlines()
+    return told[-1] if told else f'the build ended with status {child.returncode}'
 
 
 def _wait(child: subprocess.Popen[str]) -> str:
@@ -54,6 +65,14 @@ def _wait(child: subprocess.Popen[str]) -> str:
         except subprocess.TimeoutExpired:
             if not main_thread().is_alive():
                 child.terminate()
+
+
+def _end_with(parent: int, folder: Path) -> None:
+    """End this process when the one that wants the plan is gone, however that ended."""
+    while os.getppid() == parent:
+        time.sleep(POLL_S)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 def main(engine: str, path: str, precision: Precision, device: str, out: str) -> None:
@@ -69,4 +88,5 @@ def main(engine: str, path: str, precision: Precision, device: str, out: str) ->
 
 if __name__ == '__main__':
     os.nice(POLITE)
+    Thread(target=_end_with, args=(os.getppid(), Path(sys.argv[-1]).parent), daemon=True).start()
     main(*sys.argv[1:])  # type: ignore[arg-type]

@@ -97,6 +97,14 @@ def _reason(log: Any) -> str:
     return ' '.join(log.errors[0].split())[:200] if log.errors else 'no reason told'
 
 
+def _guarded(trt: Any, step: Callable[[], Any]) -> Any:
+    """What a step gives; what the libraries raise without a usable GPU, in one line."""
+    try:
+        return step()
+    except (RuntimeError, TypeError) as error:
+        raise NetworkError(f'{trt.__name__}: {one_line(error)}') from None
+
+
 class PlanSession:
     """
     A plan on the first GPU: its buffers grow to the largest input seen, its stream is its own.
@@ -107,8 +115,8 @@ class PlanSession:
     def __init__(self, trt: Any, plan: bytes, precision: str) -> None:
         self.engine, self.precision = str(trt.__name__), precision
         self._log = make_log(trt)
-        self._runtime = trt.Runtime(self._log)
-        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        self._runtime = _guarded(trt, lambda: trt.Runtime(self._log))
+        self._engine = _guarded(trt, lambda: self._runtime.deserialize_cuda_engine(plan))
         if self._engine is None:
             raise NetworkError(f'{self.engine}: cannot load its plan ({_reason(self._log)})')
         names = [self._engine.get_tensor_name(k) for k in range(self._engine.num_io_tensors)]
@@ -122,7 +130,7 @@ class PlanSession:
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise NetworkError(f'{self.engine}: no execution context ({_reason(self._log)})')
-        self._memory = open_memory()
+        self._memory = _guarded(trt, open_memory)
 
     def run(self, inputs: dict[str, Float]) -> list[Float]:
         """Outputs in the order of the file; see ``Session``."""

@@ -21,6 +21,7 @@ from perception.inference.shapes import Sides, probe
 from perception.types import Engine, Float, Precision
 
 STANDBY: tuple[Engine, ...] = ('openvino', 'onnxruntime')
+BANDS_STANDBY: tuple[Engine, ...] = ('onnxruntime', 'openvino')  # in f32, see network.F32_ORDER
 TOLERANCE = {'f32': 0.001, 'f16': 0.02, 'bf16': 0.05, 'int8': 0.1}
 """Largest mean difference from the CPU engine, as a share of the mean size of the outputs."""
 
@@ -70,10 +71,13 @@ class Recipe:
 class Relay:
     """Runs ``standby``; ``build`` works in a thread of its own, and its result takes over."""
 
-    def __init__(self, standby: Session, build: Callable[[], Session]) -> None:
+    def __init__(
+        self, standby: Session, build: Callable[[], Session], wanted: str = 'another engine'
+    ) -> None:
         self._session = standby
         self._build = build
         self.engine, self.precision = standby.engine, standby.precision
+        self.note = f'until {wanted} is built'
         self._thread = Thread(target=self._take_over, name='engine build')  # see build.py
         self._thread.start()
 
@@ -92,10 +96,11 @@ class Relay:
         except NetworkError as error:
             if main_thread().is_alive():  # else the build was ended with the process
                 LOG.warning('%s; %s goes on serving', error, self.engine)
+            self.note = str(error)
             return
-        self._session = built
+        self._session, self.note = built, ''
         self.engine, self.precision = built.engine, built.precision
-        LOG.info('%s %s serves from now on', built.engine, built.precision)
+        LOG.warning('%s %s serves from now on', built.engine, built.precision)
 
 
 def serve(recipe: Recipe, path: Path, threads: int) -> Session:
@@ -114,7 +119,9 @@ def serve(recipe: Recipe, path: Path, threads: int) -> Session:
     NetworkError
         No CPU engine can run the file.
     """
-    standby = open_standby(path, recipe.key.precision, threads)
+    bands = recipe.key.precision in ('f32', 'bf16') and 'bands' in recipe.key.sizes
+    standby = open_standby(
+        path, recipe.key.precision, threads, BANDS_STANDBY if bands else STANDBY)
     for kept in (cache.load_beside(path, recipe.key), cache.load(recipe.key)):
         if kept is None:
             continue
@@ -123,12 +130,14 @@ def serve(recipe: Recipe, path: Path, threads: int) -> Session:
         except NetworkError as error:
             LOG.warning('%s; it is built again', error)
     wanted = answer(standby, recipe.key.sizes)
-    return Relay(standby, lambda: recipe.made(wanted))
+    return Relay(standby, lambda: recipe.made(wanted), recipe.key.engine)
 
 
-def open_standby(path: Path, precision: Precision, threads: int) -> Session:
+def open_standby(
+    path: Path, precision: Precision, threads: int, order: tuple[Engine, ...] = STANDBY
+) -> Session:
     """
-    Fastest CPU engine for this file; for bf16, f32 will do.
+    First CPU engine of ``order`` that runs this file; for bf16, f32 will do.
 
     Raises
     ------
@@ -137,7 +146,7 @@ def open_standby(path: Path, precision: Precision, threads: int) -> Session:
     """
     computed = 'f32' if precision == 'bf16' else precision
     failure = NetworkError(f'{path}: no CPU engine')
-    for engine in STANDBY:
+    for engine in order:
         module = engine_module(engine)
         if module.absence() is not None:
             continue

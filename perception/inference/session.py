@@ -90,7 +90,13 @@ class Opened:
     @property
     def text(self) -> str:
         """One line: ``openvino f32 (fastest that works here; ...)``."""
-        return f'{self.session.engine} {self.session.precision} ({self.why})'
+        return f'{self.session.engine} {self.session.precision} ({self.reason})'
+
+    @property
+    def reason(self) -> str:
+        """Why this engine serves now: it may stand in for one that is not built."""
+        note = getattr(self.session, 'note', '')
+        return f'{note}; {self.why}' if note else self.why
 
 
 def open_session(

@@ -13,7 +13,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from perception.errors import NetworkError
 from perception.inference import check_digest, read_spec
-from perception.inference.onnx_runtime import OrtSession
+from perception.inference.onnx_runtime import OrtSession, open_engine
 from perception.inference.relay import answer, check_agreement, mean_difference
 from perception.inference.shapes import Manifest, input_sizes
 from perception.training.export import rows_on_one_line
@@ -49,6 +49,7 @@ def export_half(path: Path, out: Path) -> float:
         raise NetworkError(f'{path}: made for {manifest.precision}; give the file made for f32')
     if not out.name.endswith(f'{ENDING}.onnx'):
         raise NetworkError(f'{out}: must end in {ENDING}.onnx: by that name it is found')
+    open_engine(path, 'f32', 1)  # a damaged file is one line here
     data = _converted(path.read_bytes())
     share = _difference(path, data)
     told = json.loads(path.with_suffix('.json').read_bytes())
