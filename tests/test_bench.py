@@ -22,10 +22,10 @@ KEYS = {'name', 'preset', 'network', 'engine', 'precision', 'threads', 'p50_ms',
 
 @pytest.fixture(scope='module')
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """What ``lagr bench`` writes after a few rounds."""
+    """What ``lagr bench`` writes after one round."""
     path = tmp_path_factory.mktemp('bench') / 'new' / 'bench.json'
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, 'argv', ['lagr', 'bench', '--json', str(path), '--rounds', '5'])
+        patch.setattr(sys, 'argv', ['lagr', 'bench', '--json', str(path), '--rounds', '1'])
         with pytest.raises(SystemExit) as end:
             main()
     assert end.value.code == 0

@@ -73,10 +73,9 @@ def test_one_camera_with_its_height(nodes, repository, tmp_path):
     nodes.end_programs()
     up = nodes.start('lagr', 'up', '--params', nodes.params(text))
     up.wait_for('loaded')
-    player = nodes.start('lagr', 'play', str(bag))
+    nodes.start('lagr', 'play', str(bag))
     assert (wait_for_map(nodes) >= 0).sum() > 100
     assert 'mount: left_optical: plane' in values(nodes.wait_for_ok(TRANSFORMS))['source']
-    assert player.wait() == 0
 
 
 def test_mount_from_a_calibration_file(nodes, tmp_path):
