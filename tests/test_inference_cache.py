@@ -251,6 +251,18 @@ def test_a_build_ends_with_the_process_that_wants_it(tmp_path: Path) -> None:
     assert not (tmp_path / 'plans').exists()
 
 
+def test_other_sizes_run_on_the_cpu_engine(caplog: pytest.LogCaptureFixture) -> None:
+    assert cache.save(Kept(recipe().key, NETWORK.read_bytes()))
+    session = relay.serve(recipe(), NETWORK, 1)
+    assert session.engine == 'built'
+    expected = standby()
+    for width in (200, 204, 208):  # built for up to 200 columns
+        (found,), (wanted,) = session.run(strip(width)), expected.run(strip(width))
+        np.testing.assert_array_equal(found, wanted)
+    assert caplog.text.count('was not built for inputs of [(1, 3, 12, 204)]: onnxruntime') == 1
+    assert len(caplog.records) == 1
+
+
 def test_engines_that_differ_are_refused() -> None:
     session = standby()
     same = relay.answer(session, SIZES)

@@ -68,6 +68,33 @@ class Recipe:
         return session
 
 
+class Bounded:
+    """Runs ``built`` on the sizes it was built for, ``standby`` on any other."""
+
+    def __init__(self, built: Session, standby: Session, sizes: dict[str, Sides]) -> None:
+        self._built, self._standby, self._sizes = built, standby, sizes
+        self.engine, self.precision = built.engine, built.precision
+        self._told = False
+
+    def run(self, inputs: dict[str, Float]) -> list[Float]:
+        """Outputs of the one that takes these sizes; see ``Session``."""
+        if all(holds(self._sizes[name], array.shape) for name, array in inputs.items()
+               if name in self._sizes):
+            return self._built.run(inputs)
+        if not self._told:
+            LOG.warning('%s was not built for inputs of %s: %s runs them; see lagr export '
+                        '--largest', self.engine, [one.shape for one in inputs.values()],
+                        self._standby.engine)
+            self._told = True
+        return self._standby.run(inputs)
+
+
+def holds(sides: Sides, shape: tuple[int, ...]) -> bool:
+    """Tell whether a tensor shape lies between the smallest and the largest of an input."""
+    return len(shape) == 4 and all(
+        low <= side <= high for low, side, high in zip(sides.low, shape[2:], sides.high))
+
+
 class Relay:
     """Runs ``standby``; ``build`` works in a thread of its own, and its result takes over."""
 
@@ -126,11 +153,13 @@ def serve(recipe: Recipe, path: Path, threads: int) -> Session:
         if kept is None:
             continue
         try:
-            return recipe.ready(kept, answer(standby, kept.key.sizes))
+            built = recipe.ready(kept, answer(standby, kept.key.sizes))
+            return Bounded(built, standby, kept.key.sizes)
         except NetworkError as error:
             LOG.warning('%s; it is built again', error)
     wanted = answer(standby, recipe.key.sizes)
-    return Relay(standby, lambda: recipe.made(wanted), recipe.key.engine)
+    return Relay(standby, lambda: Bounded(recipe.made(wanted), standby, recipe.key.sizes),
+                 recipe.key.engine)
 
 
 def open_standby(
