@@ -39,7 +39,7 @@ def test_help_lists_every_command() -> None:
 
 @pytest.mark.parametrize('arguments', [
     ('fly',), ('replay',), ('replay', 'x', '--out', 'y', '--max-frames', 'many'),
-    ('bench', '--json', 'x', '--rounds', '1'), ('--colour', 'demo'),
+    ('bench', '--json', 'x', '--rounds', '0'), ('--colour', 'demo'),
 ])
 def test_bad_usage_exits_2(arguments: tuple[str, ...]) -> None:
     done = lagr(*arguments)
