@@ -14,7 +14,6 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,25 +25,19 @@ from growth_page import draw, page
 from rich.progress import track
 
 from perception.bench import (
-    STEP_M,
-    STEP_NS,
+    IN_FRAME,
     WARM_UP,
+    Subject,
+    moved,
     read_pair,
-    timed,
+    time_yardstick,
 )
 from perception.config import Config, CostConfig, MapConfig, NetworkConfig, PyramidConfig
-from perception.contrast import band_strips
-from perception.errors import GroundPlaneError
-from perception.ground_plane import fit_planes
 from perception.inference import load_network
-from perception.pipeline import Pipeline, window_probabilities
-from perception.projection import observe, odom_from_camera
+from perception.pipeline import Pipeline
 from perception.pyramid import Pyramid
-from perception.stereo import depth_grid, to_grey
-from perception.supervisor import label_points
-from perception.types import Camera, Frame, Image
+from perception.types import Camera, Frame, Image, PlaneEstimate
 
-STAGES = ('stereo', 'plane', 'preprocess', 'network', 'map')
 ROUNDS = 12
 
 
@@ -98,20 +91,34 @@ def _in_own_process(point: Point) -> dict[str, Any]:
     return row
 
 
+class Thinned(Pipeline):
+    """A pipeline that leaves bands out."""
+
+    bands = 0
+
+    def lay_pyramid(self, estimate: PlaneEstimate) -> Pyramid:
+        """Some of the bands, spread evenly."""
+        return thinned(super().lay_pyramid(estimate), self.bands)
+
+
 def run(point: Point) -> dict[str, Any]:
     """Ratio of each stage and memory of one point."""
     cv2.setNumThreads(1)
     read, config = read_pair(), settings(point)
     network = load_network('default', 'onnxruntime', 1)
-    pipelines = [Pipeline(config, network) for _ in range(point.cameras)]
+    cameras = [Subject('bands7', 'default', Thinned(config, network))
+               for _ in range(point.cameras)]
+    for one in cameras:  # all fill one map
+        one.pipeline.bands, one.pipeline.mapper = point.bands, cameras[0].pipeline.mapper
     before = _peak_mb()
     frame, samples = resized(read, point.width, point.height), defaultdict(list)
     for index in range(WARM_UP + ROUNDS):
-        for name, value in one_round(moved(frame, index), read, pipelines, point).items():
+        time_yardstick(read, samples)
+        for name, value in one_round(moved(frame, index), cameras).items():
             samples[name].append(value)
     medians = {name: float(np.median(values[WARM_UP:])) for name, values in samples.items()}
-    yardstick = medians.pop('yardstick')
-    ratios = {name: value / yardstick for name, value in medians.items()}
+    yardstick = medians['yardstick']
+    ratios = {name: medians[name] / yardstick for name in IN_FRAME}
     return {**asdict(point), 'yardstick_ms': yardstick, 'memory_mb': _peak_mb() - before,
             'ratio': {**ratios, 'frame': sum(ratios.values())}}
 
@@ -121,56 +128,20 @@ def settings(point: Point) -> Config:
     return Config(
         pyramid=PyramidConfig(preset='bands7' if point.bands == 7 else 'bands24'),
         network=NetworkConfig(name='default', engine='onnxruntime', threads=1),
-        map=MapConfig(angular_cells=int(400 * point.map_scale)),
+        map=MapConfig(angular_cells=int(400 * point.map_scale),
+                      decay=MapConfig().decay ** (1 / point.cameras)),
         cost=CostConfig(width_m=point.grid_m))
 
 
-def one_round(
-    frame: Frame, read: Frame, pipelines: list[Pipeline], point: Point
-) -> dict[str, float]:
-    """Milliseconds of the yardstick and of each stage, all cameras together."""
-    ms: dict[str, float] = defaultdict(float)
-    for name, value in [*_yardstick(read), *(
-            pair for one in pipelines for pair in _camera(frame, one, pipelines[0], point))]:
-        ms[name] += value
-    return dict(ms)
-
-
-def _yardstick(read: Frame) -> Iterator[tuple[str, float]]:
-    matcher = cv2.StereoSGBM.create(0, 96, 5, 8 * 25, 32 * 25, 1, 31, 10, 50, 1,
-                                    cv2.STEREO_SGBM_MODE_SGBM_3WAY)
-    ms: dict[str, float] = {}
-    with timed(ms, 'yardstick'):
-        matcher.compute(to_grey(read.image), read.right)
-    yield from ms.items()
-
-
-def _camera(
-    frame: Frame, pipeline: Pipeline, first: Pipeline, point: Point
-) -> Iterator[tuple[str, float]]:
-    """One camera's chain; all cameras fill the first one's map."""
-    config, ms = pipeline.config, {}
-    with timed(ms, 'stereo'):
-        grid = depth_grid(frame, config.stereo)
-    with timed(ms, 'plane'):
-        estimate = pipeline.tracker.update(grid, frame)
-    if grid is None or estimate is None or not estimate.fresh:
-        raise GroundPlaneError(f'{point}: no ground plane')
-    with timed(ms, 'preprocess'):
-        pyramid = thinned(pipeline.lay_pyramid(estimate), point.bands)
-        strips = band_strips(frame.image, pyramid, pipeline.contrast,
-                             pipeline.network.spec.receptive)
-    with timed(ms, 'network'):
-        outputs = pipeline.network.features(strips)
-        probabilities = window_probabilities(outputs, pyramid, pipeline.network)
-    with timed(ms, 'map'):
-        planes = fit_planes(grid, estimate.plane, config.plane)
-        points = label_points(grid, planes, config.supervisor)
-        pose = odom_from_camera(frame, estimate.plane, config.mount)
-        observation = observe(pyramid, probabilities, config.map, (points, grid))
-        first.mapper.fuse(observation, pose, (pose[0, 3], pose[1, 3]), frame.stamp_ns,
-                          cameras=point.cameras)
-    yield from ms.items()
+def one_round(frame: Frame, cameras: list[Subject]) -> dict[str, float]:
+    """Milliseconds of each stage, all cameras together."""
+    total: dict[str, float] = defaultdict(float)
+    for camera in cameras:
+        ms: dict[str, float] = {}
+        camera.see(frame, ms)
+        for name, value in ms.items():
+            total[name] += value
+    return total
 
 
 def thinned(pyramid: Pyramid, bands: int) -> Pyramid:
@@ -199,13 +170,6 @@ def resized(frame: Frame, width: int, height: int) -> Frame:
                   (camera.cx + 0.5 - left) * scale - 0.5, (camera.cy + 0.5 - top) * scale - 0.5,
                   camera.frame_id)
     return replace(frame, image=scaled(frame.image), right=scaled(frame.right), camera=lens)
-
-
-def moved(frame: Frame, index: int) -> Frame:
-    """The robot some steps on."""
-    pose = np.eye(4)
-    pose[0, 3] = STEP_M * index
-    return replace(frame, stamp_ns=STEP_NS * index, odom_from_base=pose)
 
 
 def _peak_mb() -> float:

@@ -8,8 +8,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from perception.bench import IN_FRAME as STAGES
+
 Row = dict[str, Any]
-STAGES = ('stereo', 'plane', 'preprocess', 'network', 'map')
 AXES = {
     'picture': 'megapixels of the picture', 'bands': 'bands of the pyramid',
     'grid': 'thousand cells of the cost map', 'map': 'thousand cells of the polar map',

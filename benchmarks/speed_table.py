@@ -57,17 +57,18 @@ same rounds. Accuracy of each precision: [precision.md](precision.md).
 
 Figures of a profile of the same frame, shares of a stage's time.
 
-- `rectify`: two remaps, memory bound.
+- `rectify`: two remaps.
 - `stereo`: seven tenths are one SGBM call at half size, on one thread as fast as OpenCV does it; a
-  fifth is the sub-pixel refinement, box filters over the half-size picture.
-- `preprocess`: nearly all in OpenCV: normalising filters, warps, colour conversion, each memory
-  bound. Nothing loops over windows; bands of one strip are normalised in one call.
+  quarter is the sub-pixel refinement, box filters over the half-size picture.
+- `preprocess`: nearly all in OpenCV: normalising filters, warps, colour conversion.
+  Nothing loops over windows; bands of one strip are normalised in one call.
 - `network`: see the roofline column. `default` has separable convolutions of 32 to 96 maps, few
   operations a byte; no profile by layer was taken. int8 of ONNX Runtime is slower than f32 here.
 - `map`: some 300 NumPy calls over 77 thousand depth points, 14 thousand of them new evidence, on
-  28 thousand points of the map; no call dominates, each is bound by memory. Sorting points
-  into moved cells and merging them is the largest part (a fifth).
-- `learning`: a third each for two passes of SGD, for labels in hindsight and for bookkeeping.
+  28 thousand points of the map; no call dominates. A quarter each goes into telling points apart
+  and into placing windows, a sixth each into merging points and into the grid.
+- `learning`: half are two passes of SGD, a quarter labels near windows; an old view is labelled
+  in hindsight about every sixth frame.
 
 ## Two threads
 

@@ -76,12 +76,24 @@ class Subject:
         """
         One frame, stage by stage; milliseconds of each.
 
-        ``map`` is all that evidence costs: telling points apart, placing windows, fusing, the
-        grid. ``supervisor`` and ``learning`` are what only learning needs; ``frame`` is without
-        them.
+        ``supervisor`` and ``learning`` are what only learning needs; ``frame`` is without them.
         """
-        pipeline, config = self.pipeline, self.pipeline.config
         ms: dict[str, float] = {}
+        sight = self.see(frame, ms)
+        assert sight.points is not None
+        assert sight.grid is not None
+        with timed(ms, 'supervisor'):
+            labels = supervise(sight.points, sight.grid, sight.pyramid,
+                               self.pipeline.config.supervisor)
+        sight = replace(sight, labels=labels)
+        self._drive_on(sight)
+        with timed(ms, 'learning'):
+            self._learner.learn(sight)
+        return ms
+
+    def see(self, frame: Frame, ms: dict[str, float]) -> Sight:
+        """Run the stages of ``frame``, timed into ``ms``; ``map`` is all that evidence costs."""
+        pipeline, config = self.pipeline, self.pipeline.config
         with timed(ms, 'stereo'):
             grid = depth_grid(frame, config.stereo)
         with timed(ms, 'plane'):
@@ -101,14 +113,7 @@ class Subject:
             pose = odom_from_camera(frame, estimate.plane, config.mount)
             observation = observe(pyramid, probabilities, config.map, (points, grid))
             pipeline.mapper.fuse(observation, pose, (pose[0, 3], pose[1, 3]), frame.stamp_ns)
-        with timed(ms, 'supervisor'):
-            labels = supervise(points, grid, pyramid, config.supervisor)
-        sight = Sight(pyramid, outputs, estimate, labels, points, grid, pose,
-                      frame.odom_from_base)
-        self._drive_on(sight)
-        with timed(ms, 'learning'):
-            self._learner.learn(sight)
-        return ms
+        return Sight(pyramid, outputs, estimate, None, points, grid, pose, frame.odom_from_base)
 
     @property
     def _learner(self) -> NearToFar:
@@ -151,7 +156,7 @@ class Duo(Subject):
     def record(self, frame: Frame) -> None:
         """Keep the time between results of frames in a row, by the clock on the wall."""
         done = len(self.ms['frame'])
-        frames = [_moved(frame, done + k) for k in range(BURST)]
+        frames = [moved(frame, done + k) for k in range(BURST)]
         ends = [perf_counter() for _ in run(self.pipeline, frames, ahead=True)]
         self.ms['frame'] += (1e3 * np.diff(ends[:-1])).tolist()
 
@@ -203,7 +208,7 @@ def run_bench(
             shared.clear()
             for subject in (*subjects, *duos):
                 subject.forget()
-        _one_round(index, _moved(frame, index), maps, [*subjects, *duos], shared)
+        _one_round(index, moved(frame, index), maps, [*subjects, *duos], shared)
         on_round(index + 1)
     return _summary(shared, subjects, duos)
 
@@ -247,7 +252,8 @@ def _raw_maps() -> tuple[Maps, Maps]:
     return maps[0], maps[1]
 
 
-def _moved(frame: Frame, index: int) -> Frame:
+def moved(frame: Frame, index: int) -> Frame:
+    """The same view some steps further on."""
     pose = np.eye(4)
     pose[0, 3] = STEP_M * index
     return replace(frame, stamp_ns=STEP_NS * index, odom_from_base=pose)
@@ -258,14 +264,15 @@ def _one_round(
 ) -> None:
     """Everything once, every second round backwards."""
     tasks: list[Callable[[], None]] = [
-        lambda: _time_yardstick(frame, shared), lambda: _time_rectify(frame, maps, shared),
+        lambda: time_yardstick(frame, shared), lambda: _time_rectify(frame, maps, shared),
         *((lambda subject=subject: subject.record(frame)) for subject in subjects),
     ]
     for task in tasks if index % 2 == 0 else reversed(tasks):
         task()
 
 
-def _time_yardstick(frame: Frame, shared: Samples) -> None:
+def time_yardstick(frame: Frame, shared: Samples) -> None:
+    """One yardstick, by the processor and by the clock on the wall."""
     left, right = to_grey(frame.image), _right(frame)
     matcher = cv2.StereoSGBM.create(0, 96, 5, 8 * 25, 32 * 25, 1, 31, 10, 50, 1,
                                     cv2.STEREO_SGBM_MODE_SGBM_3WAY)

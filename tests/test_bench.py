@@ -100,7 +100,7 @@ def test_a_frame_with_a_rival_swaps_its_stages() -> None:
 def test_a_frame_is_the_sum_of_its_stages() -> None:
     subject = bench._subject('bands7', 'default')
     for index in range(3):
-        subject.record(bench._moved(bench.read_pair(), index))
+        subject.record(bench.moved(bench.read_pair(), index))
     parts = np.sum([subject.ms[name] for name in bench.IN_FRAME], axis=0)
     np.testing.assert_allclose(subject.ms['frame'], parts)
     on_line = np.sum([subject.ms[name] for name in bench.ON_LINE], axis=0)
@@ -117,7 +117,7 @@ def test_frames_on_two_threads_are_timed_from_result_to_result() -> None:
     assert len(duo.ms['frame']) == bench.BURST - 2
     shared = {'yardstick': [20.0], 'yardstick_wall': [25.0], 'rectify': [2.0]}
     subject = bench._subject('bands7', 'default')
-    subject.run(bench._moved(bench.read_pair(), 0))
+    subject.run(bench.moved(bench.read_pair(), 0))
     subject.ms = defaultdict(lambda: [1.0])
     duo.ms['frame'] = [10.0, 11.0, 15.0]
     row = bench._summary(shared, [subject], [duo])['rows'][-1]
@@ -126,7 +126,7 @@ def test_frames_on_two_threads_are_timed_from_result_to_result() -> None:
 
 def test_the_learner_has_a_road_behind_it_when_the_clock_runs() -> None:
     subject = bench._subject('bands7', 'default')
-    subject.record(bench._moved(bench.read_pair(), 0))
+    subject.record(bench.moved(bench.read_pair(), 0))
     memory = subject.pipeline.learner.memory
     assert memory.travelled_m == pytest.approx(bench.DRIVEN_BEFORE_M)
     assert any(view.done_m > 0 for view in memory.views)

@@ -4,13 +4,13 @@
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from command import lagr
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('torch')
@@ -18,7 +18,6 @@ pytest.importorskip('torch')
 from onnx import numpy_helper  # noqa: E402
 from onnx_files import write_scene_network  # noqa: E402
 
-from perception.commands import main  # noqa: E402
 from perception.errors import DataSetError, NetworkError  # noqa: E402
 from perception.inference import WEIGHTS, load_network, read_manifest  # noqa: E402
 from perception.scene import load_scene_network  # noqa: E402
@@ -35,15 +34,6 @@ def strips(seed: int = 0) -> list[Feeds]:
     small = rng.normal(0, 0.5, (len(SIZES), 5, 7, 3)).astype(np.float32)
     large = [cv2.resize(one, size[::-1]).transpose(2, 0, 1) for one, size in zip(small, SIZES)]
     return [[{'bands': np.ascontiguousarray(one[None])}] for one in large]
-
-
-def lagr(*arguments: str) -> int:
-    """Exit code of the command, run in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, 'argv', ['lagr', *arguments])
-        with pytest.raises(SystemExit) as end:
-            main.main()
-    return int(end.value.code or 0)
 
 
 @pytest.fixture(scope='module')

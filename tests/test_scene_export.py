@@ -2,16 +2,15 @@
 """Export of scene networks: ONNX Runtime = torch, and what is refused."""
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from command import lagr
 
 torch = pytest.importorskip('torch')
 
-from perception.commands import main  # noqa: E402
 from perception.errors import NetworkError  # noqa: E402
 from perception.scene import fitted, load_scene_network, prepare  # noqa: E402
 from perception.training.export import save_checkpoint, untrained  # noqa: E402
@@ -45,15 +44,6 @@ def shaken(architecture: str, width: int | None = None) -> SceneTrained:
         if tensor.is_floating_point() and tensor.ndim == 1:
             tensor.data += 0.3 * torch.rand(tensor.shape, generator=generator)
     return trained
-
-
-def lagr(*arguments: str) -> int:
-    """Exit code of the command, run in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, 'argv', ['lagr', *arguments])
-        with pytest.raises(SystemExit) as end:
-            main.main()
-    return int(end.value.code or 0)
 
 
 @pytest.mark.parametrize('architecture', ARCHITECTURES)

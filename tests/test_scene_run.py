@@ -3,20 +3,19 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+from command import lagr
 from pydantic import ValidationError
 from rich.progress import Progress
 from scene_trees import SHAPE, STILL, VIEW, camvid_tree, painted, scene_settings, ycor_tree
 
 torch = pytest.importorskip('torch')
 
-from perception.commands import main  # noqa: E402
 from perception.errors import DataSetError, PerceptionError  # noqa: E402
 from perception.training.scene_checkpoint import load_scene_checkpoint  # noqa: E402
 from perception.training.scene_classes import load_taxonomy  # noqa: E402
@@ -39,15 +38,6 @@ torch.set_num_threads(1)
 
 CAMVID = load_taxonomy('camvid')
 STAGES = [{'epochs': 2, 'view': list(VIEW), 'jitter': STILL}]
-
-
-def lagr(*arguments: str) -> int:
-    """Exit code of the command, run in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, 'argv', ['lagr', *arguments])
-        with pytest.raises(SystemExit) as end:
-            main.main()
-    return int(end.value.code or 0)
 
 
 def run(settings: SceneSettings, out: Path) -> Path:
