@@ -51,6 +51,7 @@ setup(
     install_requires=[
         'numpy >= 1.26',
         'scipy >= 1.11',
+        'numba >= 0.58',
         'opencv-python-headless >= 4.6',
         'scikit-image >= 0.20',
         'pyyaml >= 6',

@@ -6,7 +6,6 @@ Source
     IROS08-MAP (histogram to cost); algorithms.md A7; architecture.md, Cost.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.config import CostConfig, MapConfig
+from perception.grid_loops import UNKNOWN, add_to_grid, costs, scores
 from perception.polar_geometry import (
-    Cells,
     hyperbolic_start,
     planning_cells,
     planning_shape,
@@ -27,8 +26,6 @@ from perception.polar_map import (
     planning_sums,
 )
 from perception.types import Costmap, Float, Mask
-
-UNKNOWN, FREE, LETHAL = -1, 0, 100
 
 
 def evidence_score(histogram: Float, config: CostConfig) -> Float:
@@ -53,8 +50,8 @@ def evidence_score(histogram: Float, config: CostConfig) -> Float:
     Source
         A7, histogram to cost.
     """
-    weighted, total = _reduced(np.moveaxis(checked_histogram(histogram), -1, 0), config)
-    return _score(weighted, total, config)
+    sums = _reduced(np.moveaxis(checked_histogram(histogram), -1, 0).astype(float), config)
+    return scores(sums.reshape(2, -1), _settings(config)).reshape(sums.shape[1:])
 
 
 def occupancy(histogram: Float, config: CostConfig) -> NDArray[np.int8]:
@@ -80,8 +77,9 @@ def occupancy(histogram: Float, config: CostConfig) -> NDArray[np.int8]:
     Source
         architecture.md, Cost.
     """
-    weighted, total = _reduced(np.moveaxis(checked_histogram(histogram), -1, 0), config)
-    return _occupancy(_score(weighted, total, config), total, config)
+    sums = _reduced(np.moveaxis(checked_histogram(histogram), -1, 0).astype(float), config)
+    flat = sums.reshape(2, -1)
+    return costs(flat, flat, _settings(config)).reshape(sums.shape[1:])
 
 
 def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Costmap:
@@ -111,9 +109,8 @@ def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Cost
     table = _table(polar_map.config, step, size, (phase[0], phase[1]))
     state = polar_map.save()
     sums = _reduced(state.histogram.T, config)
-    weighted, total = planning_sums(state, list(sums), polar_map.config, table.rings)
-    far = _known_costs(total, lambda known, evidence: _score(
-        weighted.take(known), evidence, config), config)
+    around = planning_sums(state, sums, polar_map.config, table.rings).reshape(2, -1)
+    far = costs(around, around, _settings(config))
     data = np.append(far, np.int8(UNKNOWN)).take(table.cell, mode='clip')  # all are inside
     window = (slice(table.row, table.row + len(table.near)),
               slice(table.column, table.column + table.near.shape[1]))
@@ -173,68 +170,23 @@ def _near_radius(config: MapConfig, step: float) -> float:
 
 
 def _near_occupancy(
-    points: Float, sums: tuple[Float, Float], config: CostConfig, table: _Table,
-    corner: tuple[int, ...],
+    points: Float, sums: Float, config: CostConfig, table: _Table, corner: tuple[int, ...],
 ) -> NDArray[np.int8]:
     """Cost of the near window from the points themselves, (h, w) int8."""
-    height, width = table.near.shape
-    column = np.floor(points[:, 0] / config.resolution_m) - (corner[0] + table.column)
-    row = np.floor(points[:, 1] / config.resolution_m) - (corner[1] + table.row)
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    index = np.flatnonzero(inside)
-    cell = (row.take(index) * width + column.take(index)).astype(np.int32)
-    weighted, total = (
-        np.bincount(cell, v.take(index), height * width).astype(float, copy=False)
-        .reshape(height, width) for v in sums)
-    around, near = neighbour_sum(total, wrap=False), neighbour_sum(weighted, wrap=False)
-
-    def score(known: Cells, evidence: Float) -> Float:
-        shared = _score(near.take(known), evidence, config)
-        own = _score(weighted.take(known), total.take(known), config)
-        np.maximum(shared, own, out=shared, where=own > 0)  # raises the cost, never lowers it
-        return shared
-
-    return _known_costs(around, score, config).reshape(height, width)
+    own = np.zeros((2, *table.near.shape))
+    add_to_grid(points.T, sums, config.resolution_m,
+                (corner[0] + table.column, corner[1] + table.row), own)
+    around = np.stack([neighbour_sum(plane, wrap=False) for plane in own])
+    cost = costs(around.reshape(2, -1), own.reshape(2, -1), _settings(config))
+    return np.asarray(cost.reshape(table.near.shape))
 
 
-def _known_costs(
-    evidence: Float, score: Callable[[Cells, Float], Float], config: CostConfig
-) -> NDArray[np.int8]:
-    """Cost of each cell, flat; ``score`` is asked for those with enough evidence only."""
-    cost = np.full(evidence.size, UNKNOWN, np.int8)
-    known = np.flatnonzero(evidence >= config.min_evidence)
-    enough = evidence.take(known)
-    cost[known] = _occupancy(score(known, enough), enough, config)
-    return cost
+def _reduced(planes: Float, config: CostConfig) -> Float:
+    """Sums over the classes (5, ...), weighted and plain, (2, ...), of the type of planes."""
+    both = np.stack([config.class_weights, np.ones(len(planes))]).astype(planes.dtype)
+    return np.asarray((both @ planes.reshape(len(planes), -1)).reshape(2, *planes.shape[1:]))
 
 
-def _reduced(planes: Float, config: CostConfig) -> tuple[Float, Float]:
-    """Sums over the classes (5, ...), weighted and plain, (...) each, of the type of planes."""
-    weighted, total = config.class_weights[0] * planes[0], planes[0].copy()
-    for weight, plane in zip(config.class_weights[1:], planes[1:], strict=True):
-        weighted += weight * plane
-        total += plane
-    return weighted, total
-
-
-def _score(weighted: Float, total: Float, config: CostConfig) -> Float:
-    """S of A7 from the weighted and the plain sum of a histogram."""
-    total = total + config.doubt
-    if not config.doubt:
-        total = np.where(total > 0, total, 1.0)
-    score = config.gain * weighted
-    score /= total
-    return np.asarray(score)
-
-
-def _occupancy(score: Float, evidence: Float, config: CostConfig) -> NDArray[np.int8]:
-    """Nav2 values of scores and evidence."""
-    graded = np.minimum(np.maximum(score, -1.0), 1.0)
-    graded += 1
-    graded *= 97
-    graded /= 2
-    cost = np.asarray(np.rint(graded) + 1, np.int8)
-    for value, where in ((FREE, score <= -1), (LETHAL, score >= 1),
-                         (UNKNOWN, evidence < config.min_evidence)):
-        np.copyto(cost, np.int8(value), where=where)
-    return cost
+def _settings(config: CostConfig) -> Float:
+    """Numbers for ``grid_loops.costs``, (3,) float64."""
+    return np.array([config.gain, config.doubt, config.min_evidence], float)

@@ -11,28 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from perception.config import MapConfig
-from perception.polar_geometry import Cells, ring_index
-from perception.types import Float
+from perception.polar_geometry import ring_index
+from perception.types import Cells, Float
+from perception.window_loops import split
 
 SPACING_CELLS = 2.5
 """Planning cells from point to point: the neighbour sum closes gaps up to three."""
-MAX_PARTS = 4
-
-
-
-def _lattice() -> tuple[Float, Float]:
-    """
-    Offsets down and aside of the parts of a window, as a share of it.
-
-    Part ``rank`` of (rows, columns) parts is at ((rows - 1) * 4 + columns - 1) * 16 + rank.
-    """
-    rows, columns, rank = np.ogrid[1:MAX_PARTS + 1, 1:MAX_PARTS + 1, :MAX_PARTS**2]
-    row, column = np.divmod(rank, columns)
-    down, aside = np.broadcast_arrays((row + 0.5) / rows - 0.5, (column + 0.5) / columns - 0.5)
-    return down.ravel(), aside.ravel()
-
-
-DOWN, ASIDE = _lattice()
 
 
 @dataclass(frozen=True)
@@ -70,27 +54,13 @@ def split_windows(
         Up to four by four parts a window; the shares of a window add up to 1.
     """
     extent = np.clip(row_extent, 0.0, 0.9)
-    rows = _parts(_rings(distance_m, extent, config))
-    columns = _parts(column_rad * (config.angular_cells / (2 * np.pi)))
-    parts = rows * columns
-    window = np.repeat(np.arange(len(parts)), parts)
-    rank = np.arange(len(window)) - (np.cumsum(parts) - parts).take(window)
-    place = (((rows - 1) * MAX_PARTS + columns - 1) * MAX_PARTS**2).take(window) + rank
-    down, aside = DOWN.take(place), ASIDE.take(place)
-    return Footprints(
-        window, (1.0 / parts).take(window),
-        bearing_rad.take(window) + aside * column_rad.take(window),
-        distance_m.take(window) / (1 + down * extent.take(window)),
-    )
+    rings = _rings(distance_m, extent, config)
+    angles = column_rad * (config.angular_cells / (2 * np.pi))
+    windows = np.stack([bearing_rad, distance_m, extent, column_rad]).astype(float, copy=False)
+    return Footprints(*split(windows, np.stack([rings, angles]) / SPACING_CELLS))
 
 
 def _rings(distance_m: Float, extent: Float, config: MapConfig) -> Float:
     """Planning rings (N,) from the near to the far edge of a window row."""
     near, far = distance_m / (1 + extent / 2), distance_m / (1 - extent / 2)
     return np.asarray(ring_index(far, config) - ring_index(near, config))
-
-
-def _parts(cells: Float) -> Cells:
-    """Points (N,) that cover so many cells; one for NaN."""
-    count = np.ceil(cells / SPACING_CELLS)
-    return np.asarray(np.fmin(np.fmax(count, 1), MAX_PARTS), np.int64)

@@ -2,7 +2,8 @@
 """Observations of one or more cameras, fused over poses into one cost map."""
 
 from perception.config import CostConfig, MapConfig
-from perception.costmap import UNKNOWN, rolling_grid
+from perception.costmap import rolling_grid
+from perception.grid_loops import UNKNOWN
 from perception.polar_geometry import same_cells
 from perception.polar_map import PolarMap
 from perception.projection import place

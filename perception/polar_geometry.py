@@ -16,13 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.config import MapConfig
-from perception.types import Float
+from perception.polar_loops import flat_cells
+from perception.types import Cells, Float
 
 FINE = 2
 """Internal cells for one planning cell, along the radius and along the angle."""
-
-Index = NDArray[np.int32]
-Cells = NDArray[np.int64]
 
 
 def hyperbolic_start(config: MapConfig) -> float:
@@ -92,25 +90,29 @@ def xy_from_polar(r: Float | float, t: Float | float, config: MapConfig) -> Floa
 
 def fine_cells(x: Float, y: Float, config: MapConfig) -> Cells:
     """
-    Flat internal cell of points (N,) relative to the centre, -1 beyond the map or NaN.
+    Flat internal cell of points (...) relative to the centre, -1 beyond the map or NaN.
 
     Single precision: a point within a thousandth of a millimetre of a border may go either way.
     """
-    radius, r, t = _polar(x.astype(np.float32), y.astype(np.float32), config)
-    rings, angles = fine_shape(config)
-    outside = ~(radius <= config.max_radius_m)
-    outside |= r >= rings / FINE
-    some = bool(outside.any())
-    if some:
-        r[outside] = t[outside] = 0
-    r *= FINE
-    t *= FINE
-    cell = r.astype(np.int64)
-    cell *= angles
-    cell += t.astype(np.int32)
-    if some:
-        cell[outside] = -1
-    return cell
+    shape, x, y = x.shape, x.astype(np.float32).ravel(), y.astype(np.float32).ravel()
+    return flat_cells(x, y, np.arctan2(y, x), loop_layout(config)).reshape(shape)
+
+
+@lru_cache(maxsize=8)
+def loop_layout(config: MapConfig) -> Float:
+    """
+    Numbers for ``polar_loops.flat_cells``, (10,) float32, read-only.
+
+    Start and growth of the hyperbolic rings, the constant ones, their width [m], the last index
+    in them, angular cells in a radian and in a turn, the radius [m] and rings of the map, and
+    the internal cells for one planning cell.
+    """
+    turn, rings = config.angular_cells, planning_shape(config)[0]
+    growth = config.camera_height_m * config.hyperbolic_cells / config.image_height_m
+    last = np.nextafter(np.float32(config.constant_cells), np.float32(0))
+    return _frozen(np.array([
+        hyperbolic_start(config), growth, config.constant_cells, config.cell_m, last,
+        turn / (2 * np.pi), turn, config.max_radius_m, rings, FINE], np.float32))
 
 
 def planning_cells(xy: Float, config: MapConfig) -> Cells:

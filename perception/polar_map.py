@@ -18,16 +18,14 @@ import numpy as np
 from perception.config import MapConfig
 from perception.polar_geometry import (
     FINE,
-    Cells,
-    Index,
     cell_centres,
     cell_radii,
     fine_cells,
     fine_shape,
-    planning_from_fine,
     planning_shape,
 )
-from perception.types import CLASSES, Evidence, Float, Mask
+from perception.polar_loops import OUTSIDE, add_to_cells, fade, merge
+from perception.types import CLASSES, Cells, Evidence, Float, Index, Mask
 
 FORGOTTEN = 1e-3
 """Evidence that decayed below this leaves the map: it keeps long drives at constant speed."""
@@ -86,6 +84,10 @@ class PlanningMap:
         return cell_radii(self.config)
 
 
+NO_POINTS = MapState((0.0, 0.0), np.empty((0, 3)), np.empty((0, len(CLASSES)), np.float32),
+                     np.empty(0, np.int32), np.empty(0, np.int64))
+
+
 class PolarMap:
     """
     Evidence of many frames around the robot.
@@ -108,26 +110,27 @@ class PolarMap:
         self._slot = np.empty(np.prod(fine_shape(config)), np.int32)
         self._state: MapState
         self._new: list[MapState]
+        self._merged: bool
         self._centre_m: tuple[float, float]
         self.reset()
 
     def reset(self) -> None:
         """Forget everything; the centre returns to the origin of odom."""
-        self.restore(MapState(
-            (0.0, 0.0), np.empty((0, 3)), np.empty((0, len(CLASSES)), np.float32),
-            np.empty(0, np.int32), np.empty(0, np.int64),
-        ))
+        self.restore(NO_POINTS)
 
     def save(self) -> MapState:
         """State of the map: a value that later calls never change."""
-        if self._new or self._state.centre_m != self._centre_m:
-            self._state = _merged([self._placed(), *self._new], self._slot)
-            self._new = []
+        if self._new or not self._merged or self._state.centre_m != self._centre_m:
+            state = self._placed()
+            for new in self._new or [NO_POINTS]:
+                state = _merge(state, new, self._slot)
+            self._state, self._new, self._merged = state, [], True
         return self._state
 
     def restore(self, state: MapState) -> None:
         """Return to a state saved by a map of the same configuration."""
         self._state, self._new, self._centre_m = state, [], state.centre_m
+        self._merged = True
 
     @property
     def centre_m(self) -> tuple[float, float]:
@@ -152,11 +155,9 @@ class PolarMap:
     def decay(self, frames: float = 1.0) -> None:
         """Multiply all evidence by ``decay`` to the power ``frames``; forget what has faded."""
         s = self.save() if self._new else self._state
-        planes = s.histogram.T * np.float32(self.config.decay ** frames)
-        self._state = _selected(
-            MapState(s.centre_m, s.points_odom, planes.T, s.counter, s.cell),
-            planes.sum(0) >= FORGOTTEN,
-        )
+        planes, cell = fade(s.histogram.T, s.cell, self.config.decay ** frames, FORGOTTEN)
+        self._state = MapState(s.centre_m, s.points_odom, planes.T, s.counter, cell)
+        self._merged = False
 
     def add(self, evidence: Evidence) -> None:
         """
@@ -176,10 +177,9 @@ class PolarMap:
         planes = np.array(histogram.T, np.float32, order='C')  # copies: the caller owns his own
         points = np.array(points.T, float, order='C').T
         cell = _cells(points, self.centre_m, self.config)
-        good = (cell >= 0) & (planes.sum(0) > 0) & np.isfinite(points[:, 2])
-        count = np.ones(len(cell), np.int32)
-        new = MapState(self.centre_m, points, planes.T, count, cell)
-        self._new.append(_selected(new, good))
+        cell[(planes.sum(0) <= 0) | ~np.isfinite(points[:, 2])] = OUTSIDE
+        self._new.append(MapState(self.centre_m, points, planes.T,
+                                  np.ones(len(cell), np.int32), cell))
 
     def planning(self) -> PlanningMap:
         """
@@ -189,7 +189,7 @@ class PolarMap:
             A7: sum of the 4 internal cells of a planning cell, then its 8 neighbours.
         """
         s = self.save()
-        planes = planning_sums(s, list(s.histogram.T), self.config)
+        planes = planning_sums(s, s.histogram.T, self.config)
         return PlanningMap(s.centre_m, np.moveaxis(planes, 0, -1), self.config)
 
     def _placed(self) -> MapState:
@@ -198,8 +198,8 @@ class PolarMap:
         if s.centre_m == self._centre_m:
             return s
         cell = _cells(s.points_odom, self._centre_m, self.config)
-        moved = MapState(self._centre_m, s.points_odom, s.histogram, s.counter, cell)
-        return _selected(moved, cell >= 0)
+        cell[s.cell < 0] = OUTSIDE
+        return MapState(self._centre_m, s.points_odom, s.histogram, s.counter, cell)
 
 
 def checked_histogram(histogram: Float) -> Float:
@@ -213,14 +213,14 @@ def checked_histogram(histogram: Float) -> Float:
 
 
 def planning_sums(
-    state: MapState, values: list[Float], config: MapConfig, rings: range | None = None
+    state: MapState, values: Float, config: MapConfig, rings: range | None = None
 ) -> Float:
     """
     Sum values of the points into planning cells, then add the 8 neighbours of each cell.
 
     Parameters
     ----------
-    values : list of K (N,) float
+    values : (K, N) float32
         Numbers to sum, in the order of the points of ``state``.
     rings : range, optional
         Only points of these rings count, and only these rings are made; default all. The first
@@ -230,20 +230,13 @@ def planning_sums(
     -------
     (K, R, T) float64
     """
-    count, angles = planning_shape(config)
-    fine = state.cell
-    if rings is not None:
-        count, ring = len(rings), fine_shape(config)[1] * FINE
-        index = np.flatnonzero((fine >= rings.start * ring) & (fine < rings.stop * ring))
-        fine, values = fine.take(index), [weight.take(index) for weight in values]
-    cell = planning_from_fine(config).take(fine)
-    if rings is not None:
-        cell -= rings.start * angles
-    planes = np.empty((len(values), count, angles))
-    for weight, plane in zip(values, planes, strict=True):
-        own = np.bincount(cell, weight, count * angles).astype(float, copy=False)
-        plane[:] = neighbour_sum(own.reshape(count, angles), wrap=True)
-    return planes
+    angles = config.angular_cells
+    rings = range(planning_shape(config)[0]) if rings is None else rings
+    sums = np.zeros((len(values), len(rings) * angles))
+    add_to_cells(state.cell, (angles, FINE), rings.start * angles, values, sums)
+    for k, plane in enumerate(sums):
+        sums[k] = neighbour_sum(plane.reshape(-1, angles), wrap=True).ravel()
+    return sums.reshape(len(values), -1, angles)
 
 
 def neighbour_sum(values: Float, *, wrap: bool) -> Float:
@@ -266,59 +259,13 @@ def _cells(points: Float, centre: tuple[float, float], config: MapConfig) -> Cel
     return fine_cells(points[:, 0] - centre[0], points[:, 1] - centre[1], config)
 
 
-def _merged(parts: list[MapState], slot: Index) -> MapState:
+def _merge(older: MapState, newer: MapState, slot: Index) -> MapState:
     """
-    One point for each cell; of points in one cell the last of the last part is the newest.
+    One point for each cell around the centre of ``older``.
 
     ``slot`` has a number for each internal cell; what it holds is written before it is read.
     """
-    sizes = [len(part.cell) for part in parts]
-    orders = [np.arange(end - size, end, dtype=np.int32)
-              for size, end in zip(sizes, np.cumsum(sizes), strict=True)]
-    for part, order in zip(parts, orders, strict=True):
-        slot[part.cell] = order  # of repeated cells the last one stays
-    stays = [slot.take(part.cell) == order for part, order in zip(parts, orders, strict=True)]
-    newest = [np.flatnonzero(kept) for kept in stays]
-    if len(parts) == 1 and len(newest[0]) == sizes[0]:
-        return parts[0]
-    merged = _joined(parts, newest)
-    slot[merged.cell] = np.arange(len(merged.cell), dtype=np.int32)
-    for part, kept in zip(parts, stays, strict=True):
-        _add_older(merged, part, np.flatnonzero(~kept), slot)
-    return merged
-
-
-def _joined(parts: list[MapState], chosen: list[Cells]) -> MapState:
-    """The chosen points of one part after the other, in new arrays."""
-    size = sum(len(index) for index in chosen)
-    points, planes = np.empty((3, size)), np.empty((len(CLASSES), size), np.float32)
-    counter, cell = np.empty(size, np.int32), np.empty(size, np.int64)
-    end = 0
-    for part, index in zip(parts, chosen, strict=True):
-        here, end = slice(end, end + len(index)), end + len(index)
-        for source, target in ((part.points_odom.T, points), (part.histogram.T, planes),
-                               (part.counter[None], counter[None]), (part.cell[None], cell[None])):
-            for row, out in zip(source, target[:, here], strict=True):
-                row.take(index, out=out, mode='clip')
-    return MapState(parts[0].centre_m, points.T, planes.T, counter, cell)
-
-
-def _add_older(merged: MapState, part: MapState, index: Cells, slot: Index) -> None:
-    """Add the evidence of older points to that in their cells; ``slot`` says where these are."""
-    target = slot.take(part.cell.take(index)).astype(np.intp)
-    np.add.at(merged.counter, target, part.counter.take(index))
-    for plane, values in zip(merged.histogram.T, part.histogram.T, strict=True):
-        older = values.take(index)
-        if older.any():  # depth points have but two of the classes
-            np.add.at(plane, target, older)
-
-
-def _selected(state: MapState, keep: Mask) -> MapState:
-    """The points where ``keep`` (N,) holds; the same state where all are kept."""
-    if keep.all():
-        return state
-    index = np.flatnonzero(keep)  # take by index: several times faster than by mask
-    return MapState(
-        state.centre_m, state.points_odom.T.take(index, 1).T, state.histogram.T.take(index, 1).T,
-        state.counter.take(index), state.cell.take(index),
-    )
+    both = [(part.points_odom.T, part.histogram.T, part.counter, part.cell)
+            for part in (older, newer)]
+    points, planes, counter, cell = merge(both[0], both[1], slot)
+    return MapState(older.centre_m, points.T, planes.T, counter, cell)

@@ -15,7 +15,7 @@ from perception.camera import level_from_camera, levelled_base_from_camera, tran
 from perception.config import MapConfig, MountConfig
 from perception.errors import CalibrationError
 from perception.judge import range_index
-from perception.polar_geometry import Cells
+from perception.projection_loops import optical_points
 from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Band, Pyramid, window_grid
 from perception.supervisor import PointLabels
 from perception.types import (
@@ -149,27 +149,15 @@ def _depth_points(
     points: PointLabels, grid: DepthGrid, config: MapConfig
 ) -> tuple[Float, Float]:
     """Thinned ground points, then obstacle points: optical (3, N) and histogram (5, N) float32."""
-    thin = points.ground[::GROUND_STRIDE, ::GROUND_STRIDE]
-    ground = np.flatnonzero(thin)
-    skipped = ground // thin.shape[1] * (points.ground.shape[1] - thin.shape[1])
-    pixel = np.concatenate([GROUND_STRIDE * (ground + skipped), np.flatnonzero(points.obstacle)])
-    planes = np.zeros((len(CLASSES), len(pixel)), np.float32)
-    planes[SUPER_GROUND, :len(ground)] = config.point_weight
-    planes[SUPER_OBSTACLE, len(ground):] = config.point_weight
-    return _optical_points(pixel, grid), planes
-
-
-def _optical_points(pixel: Cells, grid: DepthGrid) -> Float:
-    """Points (3, N) float32 [m] in the optical frame of some grid pixels, given flat."""
-    u, v = grid.uv
-    row = pixel // len(u)
-    column = pixel - row * len(u)
-    xyz = np.empty((3, len(pixel)), np.float32)
-    z = np.divide(np.float32(grid.focal_baseline), grid.disparity.ravel().take(pixel), out=xyz[2])
-    across, down = (u - grid.camera.cx) / grid.camera.fx, (v - grid.camera.cy) / grid.camera.fy
-    np.multiply(z, across.astype(np.float32).take(column), out=xyz[0])
-    np.multiply(z, down.astype(np.float32).take(row), out=xyz[1])
-    return xyz
+    (u, v), camera = grid.uv, grid.camera
+    rays = ((u - camera.cx) / camera.fx).astype(np.float32), (
+        (v - camera.cy) / camera.fy).astype(np.float32)
+    xyz, ground = optical_points((points.ground, points.obstacle), grid.disparity, rays,
+                                 grid.focal_baseline, GROUND_STRIDE)
+    planes = np.zeros((len(CLASSES), xyz.shape[1]), np.float32)
+    planes[SUPER_GROUND, :ground] = config.point_weight
+    planes[SUPER_OBSTACLE, ground:] = config.point_weight
+    return xyz, planes
 
 
 def window_evidence(

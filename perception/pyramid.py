@@ -17,6 +17,7 @@ from perception.camera import ground_points
 from perception.errors import GroundPlaneError
 from perception.horizon import image_from_levelled, invert_affine
 from perception.sheet import Sheet, box_sums, count, cut, fill_between, inside_columns, lay_sheet
+from perception.sheet_loops import share_outside
 from perception.types import Camera, Float, GroundPlane, Image, Mask
 
 WINDOW_ROWS, WINDOW_COLUMNS, COLUMN_STRIDE = 12, 25, 4
@@ -273,15 +274,9 @@ def inside_mask(affine: Float, size: tuple[int, int], camera: Camera) -> Image:
 def _outside(pyramid: Pyramid) -> Float:
     """Share of each window outside the image, (N,) float32."""
     sheet, grid = sheet_of(pyramid.bands), pyramid.grid
-    first, last = inside_columns(pyramid.image_from_band[sheet.band], sheet.row, pyramid.camera)
-    left = COLUMN_STRIDE * np.arange(max(band.columns for band in pyramid.bands), dtype=np.float32)
-    inside = np.minimum(last[:, None] + 1, left + WINDOW_COLUMNS)
-    inside -= np.maximum(first[:, None], left)
-    sums = np.zeros((len(first) + 1, len(left)), np.float32)
-    np.cumsum(np.maximum(inside, 0, out=inside), 0, out=sums[1:])
-    top = (sheet.first_row[grid.band] + grid.row) * len(left) + grid.column
-    counted = sums.ravel().take(top + WINDOW_ROWS * len(left)) - sums.ravel().take(top)
-    return np.asarray(1 - counted / (WINDOW_ROWS * WINDOW_COLUMNS), np.float32)
+    inside = inside_columns(pyramid.image_from_band[sheet.band], sheet.row, pyramid.camera)
+    return share_outside(inside, sheet.first_row[grid.band] + grid.row,
+                         COLUMN_STRIDE * grid.column, (WINDOW_ROWS, WINDOW_COLUMNS))
 
 
 def window_shares(

@@ -34,7 +34,8 @@ from perception.types import (
     Mask,
     Observation,
 )
-from perception.window_view import BEARING_CELLS, BEHIND_POINTS, DISTANCE_STEP
+from perception.window_loops import BEHIND_POINTS
+from perception.window_view import BEARING_CELLS, DISTANCE_STEP
 
 NEAREST_M = 0.5  # first step along a column
 FEWEST_ROWS = 3

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception.sheet_loops import columns_inside
 from perception.types import Camera, Float, Image
 
 Count = NDArray[np.int64]
-FAR = 1e9  # a column beyond every image
 
 
 @dataclass(frozen=True)
@@ -149,16 +149,8 @@ def inside_columns(affine: Float, row: Count, camera: Camera) -> tuple[Float, Fl
     (n,), (n,) float32
         Whole numbers, at most ``FAR``.
     """
-    start = affine[..., 1] * row[:, None] + affine[..., 2]
-    low = -0.5 - start  # a pixel reaches half a pixel beyond its centre
-    high = np.array([camera.width, camera.height]) - 0.5 - start
-    with np.errstate(divide='ignore', over='ignore', invalid='ignore'):
-        ends = np.stack([low, high]) / affine[..., 0]
-    # a row along the very border is in
-    ends = np.where(np.isnan(ends), np.array([-FAR, FAR])[:, None, None], ends)
-    np.clip(ends, -FAR, FAR, out=ends)
-    first, last = np.ceil(ends.min(0).max(1)), np.floor(ends.max(0).min(1))
-    return first.astype(np.float32), last.astype(np.float32)
+    each = np.ascontiguousarray(np.broadcast_to(affine, (len(row), 2, 3)), float)
+    return columns_inside(each, row.astype(np.int64), (camera.width, camera.height))
 
 
 def fill_between(first: Float, last: Float, out: Image) -> None:

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Float = NDArray[np.floating[Any]]
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+Index = NDArray[np.int32]
+Cells = NDArray[np.int64]
+Integral = NDArray[np.uint64]
 
 CLASSES = ('super_ground', 'ground', 'footline', 'obstacle', 'super_obstacle')
 SUPER_GROUND, GROUND, FOOTLINE, OBSTACLE, SUPER_OBSTACLE = range(5)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perception.config import CostConfig, MapConfig
-from perception.costmap import UNKNOWN, rolling_grid
+from perception.costmap import rolling_grid
+from perception.grid_loops import UNKNOWN
 from perception.mapping import Mapper, unknown_like
 from perception.polar_map import PolarMap
 from perception.projection import place
