@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.config import CostConfig, MapConfig
-from perception.grid_loops import UNKNOWN, add_to_grid, costs, scores
+from perception.grid_loops import UNKNOWN, costs, neighbour_sums, scores, summed, window_cells
 from perception.polar_geometry import (
     hyperbolic_start,
     planning_cells,
@@ -22,7 +22,6 @@ from perception.polar_geometry import (
 from perception.polar_map import (
     PolarMap,
     checked_histogram,
-    neighbour_sum,
     planning_sums,
 )
 from perception.types import Costmap, Float, Mask
@@ -173,12 +172,11 @@ def _near_occupancy(
     points: Float, sums: Float, config: CostConfig, table: _Table, corner: tuple[int, ...],
 ) -> NDArray[np.int8]:
     """Cost of the near window from the points themselves, (h, w) int8."""
-    own = np.zeros((2, *table.near.shape))
-    add_to_grid(points.T, sums, config.resolution_m,
-                (corner[0] + table.column, corner[1] + table.row), own)
-    around = np.stack([neighbour_sum(plane, wrap=False) for plane in own])
-    cost = costs(around.reshape(2, -1), own.reshape(2, -1), _settings(config))
-    return np.asarray(cost.reshape(table.near.shape))
+    height, width = table.near.shape
+    window = (corner[0] + table.column, corner[1] + table.row, width, height)
+    own = summed(window_cells(points.T, config.resolution_m, window), sums, height * width)
+    around = neighbour_sums(own.reshape(2, height, width), False).reshape(2, -1)
+    return costs(around, own, _settings(config)).reshape(height, width)
 
 
 def _reduced(planes: Float, config: CostConfig) -> Float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled loops of the polar map: cells of points, points that share a cell, sums of cells."""
+"""Compiled loops of the polar map: cells of points, and points that share a cell."""
 
 import numpy as np
 from numba import types
@@ -52,27 +52,20 @@ def flat_cells(x: Float, y: Float, angle: Float, layout: Float) -> Cells:
     return cells
 
 
-@compiled(types.UniTuple(I8, 2), given(I8, 1), given(I8, 1), I4[::1], I4[::1])
-def _newest(older: Cells, newer: Cells, slot: Index, source: Index) -> tuple[int, int]:
-    """Last point of each cell, in order, into ``source``: how many are of older, and of both."""
-    first = len(older)
-    for i in range(first):
-        if older[i] >= 0:
-            slot[older[i]] = i
-    for i in range(len(newer)):
-        if newer[i] >= 0:
-            slot[newer[i]] = first + i
-    count = 0
-    for i in range(first):
-        if older[i] >= 0 and slot[older[i]] == i:
-            source[count] = i
-            count += 1
-    middle = count
-    for i in range(len(newer)):
-        if newer[i] >= 0 and slot[newer[i]] == first + i:
-            source[count] = i
-            count += 1
-    return middle, count
+@compiled(I8, given(I8, 1), I8, I4[::1], I4[::1])
+def _part_newest(cell: Cells, first: int, slot: Index, order: Index) -> int:
+    """
+    Points of a part that are the newest of their cells, then the rest from the end backwards.
+
+    Without a branch on what is newest: it would be guessed wrong every other time.
+    """
+    kept, rest = 0, len(cell) - 1
+    for i in range(len(cell)):
+        newest = (slot[cell[i]] == first + i) & (cell[i] >= 0)
+        order[kept if newest else rest] = i
+        kept += newest
+        rest -= 1 - newest
+    return kept
 
 
 @compiled(types.void, _PART, given(I4, 1), I8, _MERGED)
@@ -90,22 +83,17 @@ def _copy(part: Part, index: Index, begin: int, merged: Part) -> None:
         to_counter[begin + k], to_cell[begin + k] = counter[index[k]], cell[index[k]]
 
 
-@compiled(types.void, _PART, types.UniTuple(I8, 2), I4[::1], I4[::1], _MERGED)
-def _add_older(
-    part: Part, own: tuple[int, int], slot: Index, source: Index, merged: Part
-) -> None:
-    """Add the points of a part to the newest of their cells, but those among its ``own``."""
+@compiled(types.void, _PART, given(I4, 1), given(I4, 1), _MERGED)
+def _add_older(part: Part, index: Index, slot: Index, merged: Part) -> None:
+    """Add the points that ``index`` names, backwards, to the newest of their cells."""
     _, planes, counter, cell = part
     _, sums, counts, _ = merged
-    for i in range(len(cell)):
-        if cell[i] < 0:
-            continue
-        k = slot[cell[i]]
-        if own[0] <= k < own[1] and source[k] == i:
-            continue
-        counts[k] += counter[i]
-        for plane in range(planes.shape[0]):
-            sums[plane, k] += planes[plane, i]
+    for i in index[::-1]:
+        if cell[i] >= 0:
+            k = slot[cell[i]]
+            counts[k] += counter[i]
+            for plane in range(CLASSES):
+                sums[plane, k] += planes[plane, i]
 
 
 @compiled(_MERGED, _PART, _PART, I4[::1])
@@ -118,54 +106,30 @@ def merge(older: Part, newer: Part, slot: Index) -> Part:
     older, newer : tuple
         Points (3, N) float64, planes (5, N) float32, counter (N,) int32, cell (N,) int64. Points
         of negative cells are left out; of points in one cell the last is the newest.
-    slot : (C,) int32
-        Room for a number for each cell; what it holds does not matter.
+    slot : (C + 1,) int32
+        Room for a number for each cell, and one for what is in none.
 
     Returns
     -------
     The same four of the merged points, in the order of their last update.
     """
-    source = np.empty(len(older[3]) + len(newer[3]), np.int32)
-    middle, count = _newest(older[3], newer[3], slot, source)
+    first, last = len(older[3]), len(older[3]) + len(newer[3])
+    for i in range(first):
+        slot[older[3][i]] = i  # -1 is the last
+    for i in range(last - first):
+        slot[newer[3][i]] = first + i
+    order = np.empty(last, np.int32)
+    middle = _part_newest(older[3], 0, slot, order[:first])
+    count = middle + _part_newest(newer[3], first, slot, order[first:])
     merged = (np.empty((3, count)), np.empty((CLASSES, count), np.float32),
               np.empty(count, np.int32), np.empty(count, np.int64))
-    _copy(older, source[:middle], 0, merged)
-    _copy(newer, source[middle:count], middle, merged)
+    _copy(older, order[:middle], 0, merged)
+    _copy(newer, order[first:first + count - middle], middle, merged)
     for k in range(count):
         slot[merged[3][k]] = k
-    _add_older(older, (0, middle), slot, source, merged)
-    _add_older(newer, (middle, count), slot, source, merged)
+    _add_older(older, order[middle:first], slot, merged)
+    _add_older(newer, order[first + count - middle:], slot, merged)
     return merged
-
-
-@compiled(types.void, given(I8, 1), types.UniTuple(I8, 2), I8, given(F4, 2), F8[:, ::1])
-def add_to_cells(
-    cell: Cells, shape: tuple[int, int], first: int, values: Float, sums: Float
-) -> None:
-    """
-    Add values of points to the planning cells they lie in.
-
-    Parameters
-    ----------
-    cell : (N,) int64
-        Internal cell of each point.
-    shape : int, int
-        Angular cells of the planning map, and internal cells for one of them.
-    first : int
-        Planning cell that the first column of ``sums`` stands for.
-    values : (K, N) float32
-        Numbers to add.
-    sums : (K, M) float64
-        Added to; points of other cells are left out.
-    """
-    angles, fine = shape
-    per_ring = 1.0 / (angles * fine)
-    for i in range(len(cell)):
-        ring = np.int64((cell[i] + 0.5) * per_ring)  # a division of integers takes longer
-        place = ring // fine * angles + (cell[i] - ring * angles * fine) // fine - first
-        if 0 <= place < sums.shape[1]:
-            for k in range(values.shape[0]):
-                sums[k, place] += values[k, i]
 
 
 @compiled(types.Tuple((F4[:, ::1], I8[::1])), given(F4, 2), given(I8, 1), F4, F4)
@@ -186,13 +150,13 @@ def fade(planes: Float, cell: Cells, factor: float, least: float) -> tuple[Float
     -------
     (5, N) float32 and (N,) int64, -1 for what is forgotten
     """
-    faded, place, total = np.empty(planes.shape, np.float32), cell.copy(), np.zeros(
-        len(cell), np.float32)
-    for k in range(planes.shape[0]):
-        for i in range(len(cell)):
-            faded[k, i] = planes[k, i] * factor
-            total[i] += faded[k, i]
+    faded, place = np.empty(planes.shape, np.float32), np.empty(len(cell), np.int64)
+    total = np.zeros(len(cell), np.float32)
+    for k in range(len(planes)):
+        row, to = planes[k], faded[k]
+        for i in range(len(row)):
+            to[i] = row[i] * factor
+            total[i] += to[i]
     for i in range(len(cell)):
-        if total[i] < least:
-            place[i] = OUTSIDE
+        place[i] = cell[i] if total[i] >= least else OUTSIDE
     return faded, place

@@ -12,10 +12,10 @@ Source
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from perception.config import MapConfig
+from perception.grid_loops import neighbour_sums, ring_cells, summed
 from perception.polar_geometry import (
     FINE,
     cell_centres,
@@ -24,7 +24,7 @@ from perception.polar_geometry import (
     fine_shape,
     planning_shape,
 )
-from perception.polar_loops import OUTSIDE, add_to_cells, fade, merge
+from perception.polar_loops import OUTSIDE, fade, merge
 from perception.types import CLASSES, Cells, Evidence, Float, Index, Mask
 
 FORGOTTEN = 1e-3
@@ -107,7 +107,7 @@ class PolarMap:
 
     def __init__(self, config: MapConfig) -> None:
         self.config = config
-        self._slot = np.empty(np.prod(fine_shape(config)), np.int32)
+        self._slot = np.empty(np.prod(fine_shape(config)) + 1, np.int32)
         self._state: MapState
         self._new: list[MapState]
         self._merged: bool
@@ -232,26 +232,9 @@ def planning_sums(
     """
     angles = config.angular_cells
     rings = range(planning_shape(config)[0]) if rings is None else rings
-    sums = np.zeros((len(values), len(rings) * angles))
-    add_to_cells(state.cell, (angles, FINE), rings.start * angles, values, sums)
-    for k, plane in enumerate(sums):
-        sums[k] = neighbour_sum(plane.reshape(-1, angles), wrap=True).ravel()
-    return sums.reshape(len(values), -1, angles)
-
-
-def neighbour_sum(values: Float, *, wrap: bool) -> Float:
-    """
-    Sum of each cell (H, W) float64 and its 8 neighbours, (H, W) float64; exact for zeros.
-
-    Nothing lies beyond the border, except that the columns close a circle with ``wrap``.
-    """
-    if not values.size:
-        return values
-    if wrap:
-        values = np.concatenate([values[:, -1:], values, values[:, :1]], axis=1)
-    # no running sums as of a box filter: their residue would touch untouched cells
-    sums = cv2.sepFilter2D(values, -1, np.ones(3), np.ones(3), borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(sums[:, 1:-1] if wrap else sums)
+    cells = ring_cells(state.cell, (angles, FINE), (rings.start, rings.stop))
+    sums = summed(cells, values, len(rings) * angles)
+    return neighbour_sums(sums.reshape(len(values), -1, angles), True)
 
 
 def _cells(points: Float, centre: tuple[float, float], config: MapConfig) -> Cells:
@@ -263,7 +246,7 @@ def _merge(older: MapState, newer: MapState, slot: Index) -> MapState:
     """
     One point for each cell around the centre of ``older``.
 
-    ``slot`` has a number for each internal cell; what it holds is written before it is read.
+    ``slot`` has a number for each internal cell and one more; each is written before it is read.
     """
     both = [(part.points_odom.T, part.histogram.T, part.counter, part.cell)
             for part in (older, newer)]

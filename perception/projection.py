@@ -15,7 +15,7 @@ from perception.camera import level_from_camera, levelled_base_from_camera, tran
 from perception.config import MapConfig, MountConfig
 from perception.errors import CalibrationError
 from perception.judge import range_index
-from perception.projection_loops import optical_points
+from perception.projection_loops import observed, optical_points
 from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Band, Pyramid, window_grid
 from perception.supervisor import PointLabels
 from perception.types import (
@@ -32,7 +32,7 @@ from perception.types import (
 from perception.window_view import fuse_windows, view_evidence
 
 Confidence = Sequence[float] | None
-NOTHING = np.empty((3, 0), np.float32), np.empty((len(CLASSES), 0), np.float32)
+NOTHING = np.empty((3, 0), np.float32), 0
 GROUND_STRIDE = 2  # every second ground point each way: they are plenty
 
 
@@ -79,18 +79,14 @@ def observe(
     stands, and may be placed by another process. Parameters as of ``frame_evidence``.
     """
     level = levelled_base_from_camera(pyramid.plane)
-    points, planes = _depth_points(*depth, config) if depth else NOTHING
-    obstacles = _placed(_blocking(points, planes), level).T if depth else None
+    near, ground = _depth_points(*depth) if depth else NOTHING
+    obstacles = _placed(near[:, ground:], level).T if depth else None
     far = trusted(window_evidence(pyramid, probabilities, level, config, obstacles), level,
                   confidence)
-    camera = _placed(far.points_odom.T, np.linalg.inv(level))
-    points = np.concatenate([points, camera.astype(np.float32)], 1)
-    planes = np.concatenate([planes, far.histogram.T], 1)
-    weight = planes.sum(0)
-    if not weight.all():
-        seen = np.flatnonzero(weight)
-        points, planes, weight = points.take(seen, 1), planes.take(seen, 1), weight.take(seen)
-    return Observation(points.T, (planes / weight).T, weight)
+    points, histogram, weight = observed(
+        near, (ground, config.point_weight), _placed(far.points_odom.T, np.linalg.inv(level)),
+        far.histogram)
+    return Observation(points.T, histogram.T, weight)
 
 
 def trusted(evidence: Evidence, pose: Float, confidence: Confidence) -> Evidence:
@@ -135,29 +131,21 @@ def depth_evidence(
 
     Every obstacle point enters where it stands, whatever its height; ground points are thinned.
     """
-    optical, planes = _depth_points(points, grid, config)
+    optical, ground = _depth_points(points, grid)
     xyz = _placed(optical, pose)
-    return Evidence(xyz.T, planes.T), _blocking(xyz, planes).T
-
-
-def _blocking(xyz: Float, planes: Float) -> Float:
-    """Of the points (3, N) of ``_depth_points`` the obstacles, which come last."""
-    return xyz[:, xyz.shape[1] - np.count_nonzero(planes[SUPER_OBSTACLE]):]
-
-
-def _depth_points(
-    points: PointLabels, grid: DepthGrid, config: MapConfig
-) -> tuple[Float, Float]:
-    """Thinned ground points, then obstacle points: optical (3, N) and histogram (5, N) float32."""
-    (u, v), camera = grid.uv, grid.camera
-    rays = ((u - camera.cx) / camera.fx).astype(np.float32), (
-        (v - camera.cy) / camera.fy).astype(np.float32)
-    xyz, ground = optical_points((points.ground, points.obstacle), grid.disparity, rays,
-                                 grid.focal_baseline, GROUND_STRIDE)
     planes = np.zeros((len(CLASSES), xyz.shape[1]), np.float32)
     planes[SUPER_GROUND, :ground] = config.point_weight
     planes[SUPER_OBSTACLE, ground:] = config.point_weight
-    return xyz, planes
+    return Evidence(xyz.T, planes.T), xyz[:, ground:].T
+
+
+def _depth_points(points: PointLabels, grid: DepthGrid) -> tuple[Float, int]:
+    """Thinned ground points, then obstacle points, optical (3, N); how many are ground."""
+    (u, v), camera = grid.uv, grid.camera
+    rays = ((u - camera.cx) / camera.fx).astype(np.float32), (
+        (v - camera.cy) / camera.fy).astype(np.float32)
+    return optical_points((points.ground, points.obstacle), grid.disparity, rays,
+                          grid.focal_baseline, GROUND_STRIDE)
 
 
 def window_evidence(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled loops over the rows of bands: which part of them the image holds."""
+"""Compiled loops over bands and their windows: where they lie in the image and on the ground."""
 
 import numpy as np
 from numba import types
@@ -75,3 +75,40 @@ def share_outside(
             counted += max(end - max(inside[0][row], np.float32(left[i])), np.float32(0))
         share[i] = np.float32(1) - counted / np.float32(size[0] * size[1])
     return share
+
+
+@compiled(types.UniTuple(F8[:, ::1], 2), given(F8, 2), given(I8, 1), given(F8, 3), given(F8, 2))
+def windows_on_ground(
+    centre: Float, band: Cells, affine: Float, camera: Float
+) -> tuple[Float, Float]:
+    """
+    Where the centres of windows lie.
+
+    Parameters
+    ----------
+    centre : (N, 2) float64
+        Column and row in their bands.
+    band : (N,) int64
+        The band of each.
+    affine : (B, 2, 3) float64
+        Image pixels from band pixels.
+    camera : (2, 4) float64
+        fx, fy, cx and cy; then what turns a pixel into the disparity of the ground plane: factors
+        of its column and row, a constant, and depth times disparity.
+
+    Returns
+    -------
+    (N, 2) float64 [px] in the image, and (N, 3) float64 [m] on the ground in the optical frame:
+    NaN at and above the horizon.
+    """
+    uv, ground = np.empty((len(band), 2)), np.empty((len(band), 3))
+    for i in range(len(band)):
+        a, (x, y) = affine[band[i]], centre[i]
+        u, v = a[0, 0] * x + a[0, 1] * y + a[0, 2], a[1, 0] * x + a[1, 1] * y + a[1, 2]
+        disparity = camera[1, 1] * v + camera[1, 0] * u + camera[1, 2]
+        depth = camera[1, 3] / disparity if disparity > 0 else np.nan
+        uv[i, 0], uv[i, 1] = u, v
+        ground[i, 0] = (u - camera[0, 2]) / camera[0, 0] * depth
+        ground[i, 1] = (v - camera[0, 3]) / camera[0, 1] * depth
+        ground[i, 2] = depth
+    return uv, ground

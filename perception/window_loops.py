@@ -19,7 +19,9 @@ Parts = tuple[Cells, Float, Float, Float]
 View = tuple[Float, Mask]
 
 _PARTS = types.Tuple((I8[::1], F8[::1], F8[::1], F8[::1]))
+_GIVEN_PARTS = types.Tuple((given(I8, 1), given(F8, 1), given(F8, 1), given(F8, 1)))
 _VIEW = types.Tuple((given(F8, 3), given(BOOL, 2)))
+_VIEW_MADE = types.Tuple((F8[:, :, ::1], BOOL[:, ::1]))
 
 
 @compiled(I8, F8)
@@ -65,27 +67,70 @@ def split(windows: Float, cells: Float) -> Parts:
     return window, share, bearing, distance
 
 
-@compiled(types.void, given(I8, 1), given(I8, 1), given(F8, 1), given(F8, 2), F8[:, ::1])
+@compiled(types.Tuple((F8[:, :, ::1], I8)), _GIVEN_PARTS, given(F8, 1), given(F8, 2),
+          types.UniTuple(F8, 2))
 def add_parts(
-    cell: Cells, window: Cells, weight: Float, values: Float, sums: Float
-) -> None:
+    parts: Parts, ring: Float, values: Float, columns: tuple[float, float]
+) -> tuple[Float, int]:
     """
     Add the weighted values of windows to the cells of their parts.
 
     Parameters
     ----------
-    cell, window, weight : (M,) int64, int64, float64
-        Of each part.
-    values : (K, N) float64
-        Of each window.
-    sums : (K + 1, C) float64
-        Added to; the last row gets the weight itself.
+    parts : tuple
+        As of ``split``.
+    ring : (M,) float64
+        Distance bin of each part.
+    values : (K + 1, N) float64
+        Of each window; the last is its weight.
+    columns : float, float
+        Bearing opposite to which the first column of a whole turn begins; their width [rad].
+
+    Returns
+    -------
+    (K + 1, B, R) float64, the last of weights, and the column that the first one stands for
     """
-    last = len(values)
-    for i in range(len(cell)):
+    (window, share, bearing, _), last = parts, len(values) - 1
+    column, turn = np.empty(len(window), np.int64), 2 * np.pi
+    first, end, bins = np.int64(1 << 40), np.int64(0), np.int64(0)
+    for i in range(len(window)):
+        angle = bearing[i] - columns[0] + np.pi
+        column[i] = np.int64((angle - turn * np.floor(angle / turn)) / columns[1])
+        first, end = min(first, column[i]), max(end, column[i] + 1)
+        bins = max(bins, np.int64(ring[i]) + 1)
+    sums = np.zeros((len(values), end - first, bins))
+    for i in range(len(window)):
+        b, r = column[i] - first, np.int64(ring[i])
+        weight = values[last, window[i]] * share[i]
         for k in range(last):
-            sums[k, cell[i]] += weight[i] * values[k, window[i]]
-        sums[last, cell[i]] += weight[i]
+            sums[k, b, r] += weight * values[k, window[i]]
+        sums[last, b, r] += weight
+    return sums, first
+
+
+@compiled(_VIEW_MADE, given(F8, 3), F8)
+def normalized(sums: Float, least: float) -> View:
+    """
+    Weighted means where there is weight.
+
+    Parameters
+    ----------
+    sums : (K + 1, B, R) float64
+        The last of weights.
+    least : float
+        Weight of a known cell, as a share of the greatest.
+
+    Returns
+    -------
+    (K, B, R) float64 and, where it is known, (B, R) bool
+    """
+    total, means = sums[-1].ravel(), sums[:-1].copy()
+    known = total > least * total.max()
+    for k in range(len(means)):
+        plane = means[k].ravel()
+        for i in range(len(total)):
+            plane[i] = plane[i] / (total[i] if known[i] else 1.0)
+    return means, known.reshape(sums.shape[1:])
 
 
 @compiled(F8[:, ::1], given(I8, 1), given(F8, 2), F8, I8)

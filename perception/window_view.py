@@ -18,9 +18,9 @@ import numpy as np
 
 from perception.config import MapConfig
 from perception.footprints import split_windows
-from perception.polar_map import neighbour_sum
+from perception.grid_loops import neighbour_sums
 from perception.types import FOOTLINE, OBSTACLE, Evidence, Float, Mask
-from perception.window_loops import add_parts, evidence, shadows, sight
+from perception.window_loops import add_parts, evidence, normalized, shadows, sight
 
 NEAREST_M, DISTANCE_STEP = 2.0, 0.04  # first distance bin, and the growth from bin to bin
 BEARING_CELLS = 1.0  # width of a bearing bin in planning cells
@@ -69,28 +69,18 @@ def fuse_windows(
     """
     parts = split_windows(bearing_rad, distance_m, row_extent, column_rad, config)
     step = BEARING_CELLS * 2 * np.pi / config.angular_cells
-    turn = _turned(parts.bearing_rad - bearing_rad[0] + np.pi)
-    column = (turn / step).astype(np.int64)
-    first = column.min()
-    ring = (np.log(np.maximum(parts.distance_m / NEAREST_M, 1)) / DISTANCE_STEP).astype(np.int64)
-    shape = (int(column.max() - first) + 1, int(ring.max()) + 1)
-    cell = (column - first) * shape[1] + ring
-    fine = np.maximum(row_extent, 1e-3) ** -FINENESS
-    weight = fine.take(parts.window)
-    weight *= parts.share
-    placed = np.array(probabilities.T, float, order='C')
+    ring = np.log(np.maximum(parts.distance_m / NEAREST_M, 1)) / DISTANCE_STEP
+    values = np.array([*probabilities.T, np.maximum(row_extent, 1e-3) ** -FINENESS], float)
     vague = np.flatnonzero(row_extent > VAGUE)
-    placed[OBSTACLE, vague] += placed[FOOTLINE, vague]
-    placed[FOOTLINE, vague] = 0
+    values[OBSTACLE, vague] += values[FOOTLINE, vague]
+    values[FOOTLINE, vague] = 0
     # a fine window that says nothing still takes part: coarse ones are not to be trusted there
-    apart = np.zeros((len(placed) + 1, shape[0] + 1, shape[1]))  # a blank row parts the planes
-    add_parts(cell, parts.window, weight, placed, apart.reshape(len(apart), -1))
-    sums = neighbour_sum(apart.reshape(-1, shape[1]), wrap=False).reshape(apart.shape)[:, :-1]
-    total = sums[-1]
-    known = total > MIN_WEIGHT * total.max(initial=0.0)
-    bearing = bearing_rad[0] - np.pi + (np.arange(shape[0]) + first + 0.5) * step
-    distance = NEAREST_M * np.exp((np.arange(shape[1]) + 0.5) * DISTANCE_STEP)
-    return View(sums[:-1] / np.where(known, total, 1.0), known, bearing, distance)
+    own, first = add_parts((parts.window, parts.share, parts.bearing_rad, parts.distance_m), ring,
+                           values, (bearing_rad[0], step))
+    means, known = normalized(neighbour_sums(own, False), MIN_WEIGHT)
+    bearing = bearing_rad[0] - np.pi + (np.arange(known.shape[0]) + first + 0.5) * step
+    distance = NEAREST_M * np.exp((np.arange(known.shape[1]) + 0.5) * DISTANCE_STEP)
+    return View(means, known, bearing, distance)
 
 
 def _turned(angle: Float) -> Float:
