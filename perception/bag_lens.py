@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import CalibrationError
+from perception.lens_loops import Fractions, Places, read_between
 from perception.types import Camera, Float
-
-Maps = tuple[NDArray[Any], NDArray[Any]]
 
 MAX_SENSOR_PIXELS = 200_000_000
 _FISHEYE = ('equidistant', 'fisheye')
@@ -45,6 +44,28 @@ class Calibration:
             and np.allclose(lens.R, np.eye(3))
             and np.allclose(lens.K, self.camera.K, rtol=1e-6)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Raw column ``u`` and row ``v``, float32 [px], of each rectified pixel (H, W)."""
+
+    u: Float
+    v: Float
+    _fixed: dict[tuple[int, ...], tuple[Places, Fractions]] = field(default_factory=dict)
+
+    def fixed(self, size: tuple[int, ...]) -> tuple[Places, Fractions]:
+        """Places and 256ths in a raw image of this height and width, as of ``read_between``."""
+        if size not in self._fixed:
+            h, w = size
+            fixed = np.rint(np.nan_to_num(np.stack([self.u, self.v]), nan=-9) * np.float32(256))
+            u, v = np.clip(fixed, -1024, 256 * (max(size) + 1)).astype(np.int32)
+            column, row = (u >> 8) + 1, (v >> 8) + 1
+            inside = (column >= 0) & (column <= w) & (row >= 0) & (row <= h)
+            places = np.where(inside, row * (w + 1) + column, (h + 1) * (w + 1))
+            fractions = u & 255 | (v & 255) << 8
+            self._fixed[size] = places.astype(np.uint32), fractions.astype(np.uint16)
+        return self._fixed[size]
 
 
 def calibration_from_info(info: Any, topic: str = 'camera_info') -> Calibration:
@@ -94,28 +115,33 @@ def camera_from_info(info: Any, topic: str = 'camera_info') -> tuple[Camera, Map
 
 
 def rectify_maps(lens: Lens, camera: Camera) -> Maps:
-    """Fixed-point maps for cv2.remap, (H, W, 2) int16 and (H, W) uint16: raw -> ``camera``."""
+    """Where in the raw image each pixel of ``camera`` is seen."""
     size = (camera.width, camera.height)
     make = cv2.fisheye.initUndistortRectifyMap if lens.model in _FISHEYE else (
         cv2.initUndistortRectifyMap)
     distortion = lens.D[:4] if lens.model in _FISHEYE else lens.D
     try:
-        maps = make(lens.K, distortion, lens.R, camera.K, size, cv2.CV_16SC2)
+        maps = make(lens.K, distortion, lens.R, camera.K, size, cv2.CV_32FC1)
     except cv2.error as error:
         text = ' '.join(str(error).split())
         raise CalibrationError(
             f'{camera.frame_id or "camera"}: its lens cannot be rectified ({text}); calibrate it'
         ) from None
-    return np.asarray(maps[0]), np.asarray(maps[1])
+    return Maps(np.asarray(maps[0], np.float32), np.asarray(maps[1], np.float32))
 
 
 def rectify(image: NDArray[Any], maps: Maps, *, nearest: bool = False) -> NDArray[Any]:
-    """Image (H, W[, C]) through the maps; outside = 0. Depth needs ``nearest``."""
-    if nearest:  # the second map holds the fractions: five bits for u, five for v
-        half = np.stack([maps[1] >> 4 & 1, maps[1] >> 9 & 1], -1).astype(np.int16)
-        rounded = maps[0] + half
-        return np.asarray(cv2.remap(image, rounded, np.empty(0), cv2.INTER_NEAREST))
-    return np.asarray(cv2.remap(image, maps[0], maps[1], cv2.INTER_LINEAR))
+    """Image (H, W), or (H, W, 3) bytes, through the maps; outside = 0. Depth needs ``nearest``."""
+    if nearest:
+        return np.asarray(cv2.remap(image, maps.u, maps.v, cv2.INTER_NEAREST))
+    if image.dtype != np.uint8:
+        return np.asarray(cv2.remap(image, maps.u, maps.v, cv2.INTER_LINEAR))
+    if image.ndim == 2:
+        return read_between(np.ascontiguousarray(image), *maps.fixed(image.shape))
+    # four channels take half as long as three
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
+    image = cv2.remap(image, maps.u, maps.v, cv2.INTER_LINEAR)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2BGR))
 
 
 def _check(topic: str, info: Any, matrices: dict[str, Float]) -> None:

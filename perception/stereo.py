@@ -7,12 +7,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from perception import disparity_loops, subpixel_loops
 from perception.config import StereoConfig
 from perception.errors import CalibrationError, ImageError
-from perception.types import Camera, DepthGrid, Float, Frame, Image, Mask
+from perception.types import Camera, DepthGrid, Float, Frame, Image
 
-MIN_TEXTURE, MIN_SHARE, MAX_STEP_PX, MAX_RANGE_PX = 2.0, 0.8, 0.75, 1.5
-NEAR_PX, NEAR_SHARE = 1.0, 0.1  # a row is near where a tenth of it has this disparity
 DEPTH_BASELINE_M = 0.12  # gives a depth camera disparities of the usual size
 
 
@@ -94,23 +93,16 @@ def match(
         crop = (slice(0, size[1] * config.scale), slice(0, size[0] * config.scale))
         left, right = (np.asarray(cv2.resize(image[crop], size, interpolation=cv2.INTER_AREA),
                                   np.uint8) for image in (left, right))
-    raw = _matcher(config, size[0]).compute(left, right)
-    # OpenCV returns 16ths; a disparity below one 16th of a pixel is no match
-    disparity = raw.astype(np.float32) * np.float32(1 / 16)
-    disparity[raw <= 0] = np.nan
+    raw = np.asarray(_matcher(config, size[0]).compute(left, right))
+    disparity = np.empty(raw.shape, np.float32)
+    near = disparity_loops.to_pixels(raw, disparity)
     if config.refine_px:
-        below = slice(_first_near_row(disparity, config.refine_px), None)
+        below = slice(max(near - config.refine_px, 0), None)  # what is far gains nothing
         disparity[below] = refine_subpixel(
             left[below], right[below], disparity[below], config.refine_px,
             camera and _reduced(camera, config.scale, below.start))
-    return np.asarray(disparity * np.float32(config.scale), np.float32)
-
-
-def _first_near_row(disparity: Float, window_px: int) -> int:
-    """Row from which on things are near enough to gain by refinement, less one window."""
-    near = cv2.reduce((disparity >= NEAR_PX).view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
-    rows = np.flatnonzero(near > NEAR_SHARE * disparity.shape[1])
-    return max(int(rows[0]) - window_px, 0) if len(rows) else 0
+    disparity *= np.float32(config.scale)
+    return disparity
 
 
 def _reduced(camera: Camera, scale: int, top: int) -> Camera:
@@ -151,101 +143,26 @@ def refine_subpixel(
     Source
         Lucas and Kanade 1981; the row error is eliminated over all windows (Schur complement).
     """
-    size = (window_px, window_px)
-    valid = np.isfinite(disparity)
-    share = cv2.boxFilter(valid.view(np.uint8), cv2.CV_32F, size)
-    mean = cv2.boxFilter(_filled(disparity, 0), -1, size)
-    mean /= np.maximum(share, 1e-6)
-    smooth = _is_smooth(disparity, valid, size) & (share > MIN_SHARE)
-    step, row_error = _align_windows(left, _along_rows(right, mean), smooth, size)
-    smooth &= np.abs(step) < MAX_STEP_PX
+    left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
+    fields = np.empty((3, *disparity.shape), np.float32)
+    smooth = np.empty(disparity.shape, np.uint8)
+    disparity_loops.mark_smooth(disparity, window_px, smooth)
+    subpixel_loops.average(disparity, window_px, fields[0], smooth)
+    subpixel_loops.compare(left, right, window_px, fields)
+    row_error = subpixel_loops.row_error(fields, smooth, window_px)
+    shifts = np.array([row_error, camera.cx if camera else 0.0])
     refined = disparity.copy()
-    np.clip(step, -0.5, 0.5, out=step)
-    step += mean
-    cv2.copyTo(step, smooth.view(np.uint8), refined)
-    if camera is not None:
-        refined += _tilt_shift(mean, row_error, camera)
+    subpixel_loops.correct(fields, smooth, _tilt(row_error, len(disparity), camera), shifts,
+                         window_px, refined)
     return refined
 
 
-def _filled(disparity: Float, value: float) -> Float:
-    """Disparities with this value where there is none."""
-    return np.asarray(cv2.patchNaNs(disparity.copy(), value))
-
-
-def _align_windows(
-    left: Image, warped: Float, smooth: Mask, size: tuple[int, int]
-) -> tuple[Float, float]:
-    """Disparity step of each window (h, w) [px], and the row error [px] common to all."""
-    error = left - warped
-    error -= cv2.boxFilter(error, -1, size)
-    both = left + warped
-    across, down = np.zeros_like(both), np.zeros_like(both)
-    np.subtract(both[:, 2:], both[:, :-2], out=across[:, 1:-1])
-    np.subtract(both[2:], both[:-2], out=down[1:-1])
-    across *= np.float32(0.25)
-    down *= np.float32(0.25)
-    row_error = _row_error(across, down, error, smooth, size)
-    error += np.float32(row_error) * down
-    mismatch = cv2.boxFilter(across * error, -1, size)
-    texture = cv2.boxFilter(np.square(across), -1, size)
-    mismatch /= -np.maximum(texture, MIN_TEXTURE)
-    return mismatch, row_error
-
-
-def _row_error(
-    across: Float, down: Float, error: Float, smooth: Mask, size: tuple[int, int]
-) -> float:
-    """One vertical shift [px] for all smooth blocks, each with a horizontal shift of its own."""
-    blocks = (smooth.shape[1] // size[0], smooth.shape[0] // size[1])
-    if min(blocks) < 1:
-        return 0.0
-    crop = (slice(0, blocks[1] * size[1]), slice(0, blocks[0] * size[0]))
-
-    def mean(values: Float) -> Float:
-        reduced = cv2.resize(values[crop], blocks, interpolation=cv2.INTER_AREA)
-        return np.asarray(reduced, np.float32)
-
-    used = np.nonzero(mean(smooth.astype(np.float32)) > MIN_SHARE)
-    xx, xy, yy, xe, ye = (
-        mean(one * other)[used] for one, other in
-        ((across, across), (across, down), (down, down), (across, error), (down, error)))
-    xx = np.maximum(xx, MIN_TEXTURE)
-    own = float((yy - xy * xy / xx).sum())
-    if own <= MIN_TEXTURE:
-        return 0.0
-    return float(np.clip(-float((ye - xy * xe / xx).sum()) / own, -1, 1))
-
-
-def _tilt_shift(disparity: Float, row_error: float, camera: Camera) -> Float:
-    """Column shift x y / (1 + y^2) of a row error that stems from a tilted right eye [px]."""
-    h, w = disparity.shape
-    y = (np.arange(h, dtype=np.float32) - camera.cy) / camera.fy
-    shift = np.arange(w, dtype=np.float32) - np.float32(camera.cx) - disparity
-    shift *= (row_error / camera.fx * y / (1 + y * y)).astype(np.float32)[:, None]
-    return shift
-
-
-def _along_rows(image: Image, disparity: Float) -> Float:
-    """Image (h, w) read at (u - disparity, v), float32."""
-    h, w = disparity.shape
-    u = np.arange(w, dtype=np.float32) - disparity
-    return np.asarray(cv2.remap(image.astype(np.float32), u, _row_numbers(h, w), cv2.INTER_LINEAR,
-                                borderMode=cv2.BORDER_REPLICATE), np.float32)
-
-
-@lru_cache(maxsize=8)
-def _row_numbers(height: int, width: int) -> Float:
-    """Row of each pixel, (height, width) float32, to be read only."""
-    return np.repeat(np.arange(height, dtype=np.float32)[:, None], width, 1)
-
-
-def _is_smooth(disparity: Float, valid: Mask, size: tuple[int, int]) -> Mask:
-    """Where the disparities of a window stay within 1.5 px: no edge, no steep wall."""
-    kernel = np.ones(size, np.uint8)
-    highest = cv2.dilate(_filled(disparity, -1e3), kernel)
-    highest -= cv2.erode(_filled(disparity, 1e3), kernel)
-    return np.asarray(valid & (highest < MAX_RANGE_PX))
+def _tilt(row_error: float, height: int, camera: Camera | None) -> Float:
+    """Column shift of each row, y / (1 + y^2) per pixel off the centre, if the eye is tilted."""
+    if camera is None:
+        return np.zeros(height, np.float32)
+    y = (np.arange(height, dtype=np.float32) - camera.cy) / camera.fy
+    return np.asarray(row_error / camera.fx * y / (1 + y * y), np.float32)
 
 
 @lru_cache(maxsize=8)
