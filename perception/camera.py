@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pinhole geometry of a rectified camera: pixels, rays, points, ground."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from perception.types import Camera, Float, GroundPlane
@@ -77,9 +79,12 @@ def transform(a_from_b: Float, points_b: Float) -> Float:
     return np.asarray(points_b) @ a_from_b[:3, :3].T + a_from_b[:3, 3]
 
 
+@lru_cache(maxsize=8)
 def levelled_base_from_camera(plane: GroundPlane) -> Float:
-    """Mount of the camera as the ground plane alone gives it: (4, 4) float64."""
-    return level_from_camera(*plane.normal_offset)
+    """Mount of the camera as the ground plane alone gives it: (4, 4) float64, read-only."""
+    base_from_camera = level_from_camera(*plane.normal_offset)
+    base_from_camera.flags.writeable = False
+    return base_from_camera
 
 
 def level_from_camera(normal: Float, offset: float) -> Float:

@@ -19,9 +19,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception.contrast_loops import set_colour
 from perception.errors import ImageError
 from perception.pyramid import COLUMN_STRIDE, WINDOW_COLUMNS, WINDOW_ROWS, Band, Pyramid
-from perception.sheet import fill_between, inside_columns, lay_sheet, shifted
+from perception.sheet import inside_columns, lay_sheet, shifted
+from perception.sheet_loops import fill_between
 from perception.types import Float, Image
 
 ContrastMode = Literal['divisive_mean_16', 'lcn']
@@ -30,7 +32,7 @@ KERNEL_SIZE, KERNEL_SIGMA = 16, 4.0
 MARGIN = KERNEL_SIZE // 2
 DOUBT = 1.0  # c of the divisive normaliser, grey levels
 CHROMA_GAIN = 1 / 64
-STRIP_OVERHEAD_PX = 1500  # what one more call of the network costs, as pixels
+STRIP_OVERHEAD = 300  # what one more call of the network costs, as windows
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,18 @@ class Strip:
 def pack_strips(
     bands: tuple[Band, ...], receptive: Receptive, packed: bool = True
 ) -> tuple[Strip, ...]:
-    """Bands into strips with the fewest padded pixels, or each into its own."""
+    """Bands into strips with the least work for a network, or each into its own."""
     rows, columns = (2 * m for m in receptive.margin)
     widths = [_align(band.width + columns) for band in bands]
-    cuts = _cuts(bands, widths) if packed else tuple(range(len(bands) + 1))
+    cuts = _cuts(bands, widths, receptive) if packed else tuple(range(len(bands) + 1))
     return tuple(_strip(range(i, j), bands, widths, rows) for i, j in pairwise(cuts))
 
 
-def _cuts(bands: tuple[Band, ...], widths: list[int]) -> tuple[int, ...]:
-    """Where strips begin and end, by a dynamic programme."""
+def _cuts(bands: tuple[Band, ...], widths: list[int], field: Receptive) -> tuple[int, ...]:
+    """Where strips begin and end, by a dynamic programme over windows and calls."""
     def cost(i: int, j: int) -> int:
-        return max(b.height for b in bands[i:j]) * sum(widths[i:j]) + STRIP_OVERHEAD_PX
+        rows = (max(b.height for b in bands[i:j]) - WINDOW_ROWS) // field.row_stride + 1
+        return rows * ((sum(widths[i:j]) - field.columns) // COLUMN_STRIDE + 1) + STRIP_OVERHEAD
 
     best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
     for j in range(1, len(bands) + 1):
@@ -168,15 +171,14 @@ def gather(outputs: list[Float], pyramid: Pyramid, receptive: Receptive) -> Floa
     (N, F) float32
         In the order of ``pyramid.windows``.
     """
-    strips = _strips_of(outputs, pyramid.bands, receptive)
-    rows = np.empty((len(pyramid.grid.band), outputs[0].shape[0]), np.float32)
-    for strip, output in zip(strips, outputs, strict=True):
+    columns = np.empty((outputs[0].shape[0], len(pyramid.grid.band)), np.float32)
+    for strip, output in zip(_strips_of(outputs, pyramid.bands, receptive), outputs, strict=True):
         for position, x in strip.places:
             band, first = pyramid.bands[position], x // COLUMN_STRIDE
             n_rows = -(-band.rows // receptive.row_stride)
-            part = output[:, :n_rows, first:first + band.columns]
-            rows[pyramid.grid.slices[position]] = part.reshape(len(part), -1).T
-    return rows
+            place = columns[:, pyramid.grid.slices[position]].reshape(-1, n_rows, band.columns)
+            place[:] = output[:, :n_rows, first:first + band.columns]
+    return columns.T
 
 
 def gather_some(
@@ -272,19 +274,16 @@ def _normalized(
     canvas: Image, mask: Image, mode: ContrastMode, places: tuple[tuple[slice, slice], ...]
 ) -> Float:
     """Y, U and V of a sheet of YUV bands, (3, height, width) float32; masked pixels are 0."""
-    y, u, v, _ = cv2.split(canvas)
+    y = cv2.extractChannel(canvas, 0)
     y = cv2.bitwise_and(y, y, mask=mask)
-    planes = np.zeros((3, *mask.shape), np.float32)
+    planes = np.empty((3, *mask.shape), np.float32)
     if mode == 'divisive_mean_16':
         planes[0] = normalize_divisive_mean(y, None if mask.all() else mask)
     else:  # the least deviation is a matter of each band
+        planes[0] = 0
         for place in places:
             planes[0][place] = normalize_lcn(y[place], mask[place])
-    for chroma, plane in ((u, planes[1]), (v, planes[2])):
-        np.subtract(chroma, np.float32(128), out=plane)
-    planes[1:] *= np.float32(CHROMA_GAIN)
-    if not mask.all():
-        planes *= (mask > 0).astype(np.float32)
+    set_colour(canvas, mask, CHROMA_GAIN, planes)
     return planes
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.config import CostConfig, MapConfig
-from perception.grid_loops import UNKNOWN, costs, neighbour_sums, scores, summed, window_cells
+from perception.grid_loops import costs, neighbour_sums, sampled, scores, summed, window_cells
 from perception.polar_geometry import (
     hyperbolic_start,
     planning_cells,
@@ -24,7 +24,7 @@ from perception.polar_map import (
     checked_histogram,
     planning_sums,
 )
-from perception.types import Costmap, Float, Mask
+from perception.types import Costmap, Float, Index, Mask
 
 
 def evidence_score(histogram: Float, config: CostConfig) -> Float:
@@ -110,7 +110,7 @@ def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Cost
     sums = _reduced(state.histogram.T, config)
     around = planning_sums(state, sums, polar_map.config, table.rings).reshape(2, -1)
     far = costs(around, around, _settings(config))
-    data = np.append(far, np.int8(UNKNOWN)).take(table.cell, mode='clip')  # all are inside
+    data = sampled(far, table.cell)
     window = (slice(table.row, table.row + len(table.near)),
               slice(table.column, table.column + table.near.shape[1]))
     near = _near_occupancy(state.points_odom, sums, config, table, corner)
@@ -126,7 +126,7 @@ class _Table:
     ``cell`` counts from the first of ``rings``, the rings that the far cells need.
     """
 
-    cell: NDArray[np.int64]
+    cell: Index
     rings: range
     near: Mask
     row: int
@@ -144,11 +144,12 @@ def _table(config: MapConfig, step: float, size: int, phase: tuple[float, float]
     rings, angles = _far_rings(cell[~near & (cell >= 0)], config), config.angular_cells
     cell -= rings.start * angles
     cell[near | (cell < 0)] = len(rings) * angles  # one past the end: unknown
+    shown = cell.astype(np.int32)
     rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
     if not len(rows):
-        return _Table(cell, rings, np.zeros((0, 0), bool), 0, 0)
+        return _Table(shown, rings, np.zeros((0, 0), bool), 0, 0)
     near = near[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-    return _Table(cell, rings, near, int(rows[0]), int(columns[0]))
+    return _Table(shown, rings, near, int(rows[0]), int(columns[0]))
 
 
 def _far_rings(cell: NDArray[np.int64], config: MapConfig) -> range:

@@ -12,6 +12,7 @@ import numpy as np
 
 from perception.camera import pixel_rays
 from perception.config import PlaneConfig
+from perception.plane_loops import refitted, sampled
 from perception.types import Camera, DepthGrid, Float, GroundPlane, Mask
 
 ANGLE_BINS, HEIGHT_BINS = 49, 32
@@ -56,12 +57,11 @@ def sample_points(grid: DepthGrid, config: PlaneConfig, wanted: int = FIT_POINTS
     """An even sub-grid of the valid points within range."""
     h, w = grid.disparity.shape
     stride = max(1, int(np.sqrt(h * w / wanted / 2)))
-    disparity = grid.disparity[::stride, ::stride]
-    rows, columns = np.nonzero(disparity >= grid.focal_baseline / config.max_range_m)
-    u, v = (axis[::stride].astype(float) for axis in grid.uv)
-    d = disparity[rows, columns].astype(float)
-    return Samples(u[columns], v[rows], d, grid.camera, grid.focal_baseline,
-                   float((stride * grid.step) ** 2))
+    u, v, d = sampled(np.ascontiguousarray(grid.disparity, np.float32), stride,
+                      grid.focal_baseline / config.max_range_m)
+    half = (grid.step - 1) / 2
+    return Samples(u * grid.step + half, v * grid.step + half, d, grid.camera,
+                   grid.focal_baseline, float((stride * grid.step) ** 2))
 
 
 def hough_plane(
@@ -137,41 +137,16 @@ def refit(
     Source
         IROS08-DBN "PCA robust refit"; axes scaled by their spread (algorithms.md A1).
     """
-    plane, flatness = start, np.inf
-    for index, band in enumerate(bands_px):
-        # the last fit trusts what is even; whether it is ground, uneven points may say too
-        last = index == len(bands_px) - 1
-        spread = np.ones(len(samples.u)) if last else samples.spread(plane, config)
-        chosen = np.abs(samples.residual(plane)) < band * spread
-        near = samples.take(chosen)
-        solution = _pca(near, 1 / spread[chosen] ** 2) if len(near.u) >= 10 else None
-        if solution is None:
-            return None
-        plane, flatness = solution
-    limit = bands_px[-1] * samples.spread(plane, config)
-    inliers = int(np.count_nonzero(np.abs(samples.residual(plane)) < limit))
-    return Fit(plane, inliers, inliers / max(len(samples.u), 1), flatness)
-
-
-def _pca(samples: Samples, weights: Float) -> tuple[GroundPlane, float] | None:
-    """Weighted total least squares in scaled (row, column, disparity), and its flatness."""
-    data = np.stack([samples.v, samples.u, samples.d])
-    weights = weights / weights.sum()
-    mean = data @ weights
-    data -= mean[:, None]
-    spread = np.sqrt(np.square(data) @ weights)
-    if spread.min() <= 0:
+    lens = start.camera
+    settings = (lens.fx, lens.fy, lens.cx, lens.cy, start.focal_baseline, config.roughness_m,
+                config.inlier_px)
+    p0, p1, p3, flatness, inliers = refitted(
+        (samples.u, samples.v, samples.d), (start.p0, start.p1, start.p3),
+        np.array(bands_px, float), tuple(float(value) for value in settings))
+    if not inliers:
         return None
-    scaled = data / spread[:, None]
-    values, vectors = np.linalg.eigh((scaled * weights) @ scaled.T)
-    normal = vectors[:, 0] / spread
-    if abs(normal[2]) < 1e-9 or normal[0] == 0:
-        return None
-    p = -normal / normal[2]
-    p3 = mean[2] - p[0] * mean[0] - p[1] * mean[1]
-    plane = GroundPlane(float(p[0]), float(p[1]), float(p3), samples.camera,
-                        samples.focal_baseline)
-    return plane, float(values[0] / values[1])
+    plane = GroundPlane(p0, p1, p3, samples.camera, samples.focal_baseline)
+    return Fit(plane, int(inliers), inliers / max(len(samples.u), 1), flatness)
 
 
 def accepted(fit: Fit | None, samples: Samples, config: PlaneConfig) -> bool:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from perception.camera import levelled_base_from_camera
 from perception.judge import RANGES_M
+from perception.learning_loops import ranges_shown
 from perception.places import Places, ViewLabels, label_view
 from perception.pyramid import Pyramid
 from perception.types import UNLABELED, DepthGrid, Float, GroundPlane, Mask
@@ -78,14 +79,12 @@ def window_ranges(pyramid: Pyramid, grid: DepthGrid | None) -> Float:
     infinite above the horizon. The body of a near obstacle rises into windows whose ground lies
     far behind it.
     """
-    ground = np.nan_to_num(pyramid.windows.distance, nan=np.inf)
+    windows = pyramid.windows
     if grid is None:
-        return ground
-    height, width = grid.disparity.shape
-    place = np.rint((pyramid.windows.uv - (grid.step - 1) / 2) / grid.step).astype(np.intp)
-    u, v = place[:, 0].clip(0, width - 1), place[:, 1].clip(0, height - 1)
-    depth = np.nan_to_num(grid.depth[v, u], nan=np.inf)
-    return np.where(depth < FAR_FROM_M, depth, ground)
+        return np.where(np.isnan(windows.distance), np.inf, windows.distance)
+    measures = ((grid.step - 1) / 2, float(grid.step), grid.focal_baseline, FAR_FROM_M)
+    return ranges_shown(np.ascontiguousarray(windows.uv.T), windows.distance,
+                        np.ascontiguousarray(grid.disparity, np.float32), measures)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from perception.judge_loops import proven, take_in, tallied, trusted
 from perception.online_softmax import FAMILIES
 from perception.types import Float
 
@@ -25,12 +26,21 @@ MEMORY = 0.97  # of an event, from one to the next of its range and family
 NEW = (0.2, 1.0, 1.0)  # events in the labels of a frame: near ones come ten times a second, alike
 STRANGER = 3.0  # further margins that near weights need to serve far away
 CHANCE, SURE = 0.5, 0.2  # balanced errors that give confidence 0 and 1: labels err themselves
+EVENTS = np.array([NEW, [MEMORY ** new for new in NEW]])
+MARGINS = np.array([[1, 1, 1], [1, 1 + STRANGER, 1], [1, np.inf, 1 + STRANGER]])
+STARTS = np.array(RANGES_M)
 
 
 def range_index(range_m: Float) -> NDArray[np.intp]:
     """Range of each distance; infinity (no ground there) belongs to the last."""
     index = np.searchsorted(RANGES_M, range_m, 'right') - 1
     return np.asarray(index, np.intp)
+
+
+def tally(range_m: Float, standing: NDArray[np.intp], weight: Float) -> Float:
+    """Weights (K, n) of labels added up by range and family, (K, R, 2)."""
+    return tallied(np.ascontiguousarray(range_m, float), np.ascontiguousarray(standing, np.int64),
+                   np.ascontiguousarray(weight, float), STARTS)
 
 
 @dataclass
@@ -70,15 +80,8 @@ class Judge:
         wrong : (C, n) float
             1 where a candidate says the other family.
         """
-        index = range_index(range_m) * 2 + standing
-        for slot in np.unique(index):
-            where = np.unravel_index(slot, self.weight.shape)
-            rates = wrong[:, index == slot].mean(1)
-            new, apart = NEW[where[0]], np.square(rates - rates[W0])
-            keep = MEMORY ** new
-            self.weight[where] = keep * self.weight[where] + new
-            self.error[where] = keep * self.error[where] + new * rates
-            self.square[where] = keep * self.square[where] + new * apart
+        tallies = tally(range_m, standing, np.concatenate([np.ones((1, len(range_m))), wrong]))
+        take_in(tallies, EVENTS, (self.error, self.square), self.weight)
 
     def forget(self, standing: int) -> None:
         """Forget what was heard of one family."""
@@ -100,26 +103,8 @@ class Judge:
         the gain must be larger. Near weights need a larger gain from 12 m on, and never serve
         beyond 30 m.
         """
-        count, error, square = self._borrowed()
-        weight = np.maximum(count, 1e-9)[..., None]
-        gain = error[..., :1] / weight - error / weight
-        variance = np.maximum(square / weight - np.square(gain), 0) / weight
-        proven = gain.mean(1) - np.sqrt(variance.sum(1)) / 2 - self.margin
-        proven[1, NEAR] -= STRANGER * self.margin
-        proven[2:, FAR] -= STRANGER * self.margin
-        proven[2:, NEAR] = -1
-        proven[count.min(1) < self.min_events] = -1
-        proven[:, W0] = 0
-        return np.asarray(proven.argmax(1), np.intp)
-
-    def _borrowed(self) -> tuple[Float, Float, Float]:
-        """Sums in which a family that the last range lacks is that of the range before."""
-        count, error, square = self.weight.copy(), self.error.copy(), self.square.copy()
-        lacks = count[-1] < self.min_events
-        if not lacks.all():
-            for part in (count, error, square):
-                part[-1, lacks] = part[-2, lacks]
-        return count, error, square
+        return proven(self.weight, self.error, self.square, MARGINS,
+                      (self.margin, self.min_events))
 
     def confidence(self, choice: NDArray[np.intp]) -> Float:
         """
@@ -128,10 +113,5 @@ class Judge:
         From their balanced error: 0.5 gives 0, 0.2 gives 1, as a tenth of the labels is wrong.
         A range that nothing is known of is trusted like the one before it, the first one fully.
         """
-        error = self.errors[np.arange(len(choice)), choice]
-        error[self.weight.min(1) < self.min_events] = np.nan
-        trust = np.clip((CHANCE - error) / (CHANCE - SURE), 0, 1)
-        for k in range(len(trust)):
-            if np.isnan(trust[k]):
-                trust[k] = trust[k - 1] if k else 1.0
-        return np.asarray(trust)
+        return trusted(self.weight, self.error, np.asarray(choice, np.int64), self.min_events,
+                       (CHANCE, SURE))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.hindsight import window_ranges
-from perception.judge import CANDIDATES, RANGES_M, range_index
+from perception.judge import CANDIDATES, RANGES_M, tally
 from perception.online_softmax import FAMILIES
 from perception.pyramid import Pyramid
 from perception.supervisor import PointLabels, WindowLabels
@@ -114,7 +114,7 @@ def counted(parts: list[Samples]) -> Float:
     """Labels of each range and family, (R, 2)."""
     count = np.zeros((len(RANGES_M), len(FAMILIES)))
     for part in parts:
-        np.add.at(count, (range_index(part.range_m), part.standing), 1)
+        count += tally(part.range_m, part.standing, np.ones((1, len(part.standing))))[0]
     return count
 
 
@@ -122,6 +122,5 @@ def counted_wrong(parts: list[Samples], wrong: list[Float]) -> Float:
     """Wrong answers of each candidate by range and family, (C, R, 2)."""
     count = np.zeros((len(CANDIDATES), len(RANGES_M), len(FAMILIES)))
     for part, errors in zip(parts, wrong, strict=True):
-        for candidate, row in zip(count, errors, strict=True):
-            np.add.at(candidate, (range_index(part.range_m), part.standing), row)
+        count += tally(part.range_m, part.standing, errors)
     return count

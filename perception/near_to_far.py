@@ -33,7 +33,7 @@ from perception.lesson import (
 )
 from perception.online_softmax import FAMILIES, Head, family, with_bias
 from perception.places import Places, bumped_places, driven_places, seen_places
-from perception.types import FOOTLINE, Float
+from perception.types import CLASSES, FOOTLINE, Float
 
 NEAR_M = np.nextafter(RANGES_M[1], 0)  # of what the teacher labels, whatever its centre's depth
 MAX_NEW = 150  # new samples of a family, of the frame and of an old view
@@ -220,13 +220,17 @@ class NearToFar:
     def _sound(self, samples: Samples) -> Samples:
         """Without samples whose features are not finite, or too large to be; these are counted."""
         sound = np.asarray((np.abs(samples.x) <= LARGEST).all(1))
+        if sound.all():
+            return samples
         self.rejected += int(np.count_nonzero(~sound))
         return some(samples, sound)
 
     def _wrong(self, part: Samples) -> Float:
         """1 where a candidate names the other family, (C, n)."""
-        says = [(part.x @ table.T).argmax(1) >= FOOTLINE for table in self.tables]
-        return np.stack([says_k != part.standing for says_k in says]).astype(float)
+        logits = np.concatenate(self.tables) @ part.x.T
+        logits = logits.reshape(len(CANDIDATES), len(CLASSES), -1)
+        says = logits[:, FOOTLINE:].max(1) > logits[:, :FOOTLINE].max(1)
+        return np.asarray(says != part.standing, float)
 
     def _rehearse(self, parts: list[Samples], sight: Sight) -> None:
         """
@@ -276,15 +280,18 @@ class NearToFar:
 
     def _lesson(self, parts: list[Samples], near: int, before: list[Float]) -> Lesson:
         """Report of a frame whose first ``near`` parts are the teacher's own labels."""
-        def families(chosen: list[Samples]) -> tuple[int, int]:
-            ground, obstacle = counted(chosen).sum(0).astype(int).tolist()
-            return ground, obstacle
-
+        new, old = counted(parts[:near]), counted(parts[near:])
         choice = self.serving()
         return Lesson(
-            families(parts[:near]), families(parts[near:]), counted(parts),
+            _families(new), _families(old), new + old,
             counted_wrong(parts, before),
             counted_wrong(parts, [self._wrong(part) for part in parts]),
             tuple(CANDIDATES[k] for k in choice),
             tuple(self.judge.confidence(choice).tolist()),
         )
+
+
+def _families(count: Float) -> tuple[int, int]:
+    """Labels of ground and of obstacles at all ranges."""
+    ground, obstacle = count.sum(0).astype(int).tolist()
+    return ground, obstacle

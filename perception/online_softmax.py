@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.inference import softmax
+from perception.learning_loops import descend, root_mean_square
 from perception.types import CLASSES, FOOTLINE, Float
 
 FAMILIES = (0, 1)  # ground, obstacle
-MINI_BATCH = 32
 SCALE_MEMORY = 0.95  # of the features' root mean square, from frame to frame
 
 
@@ -52,9 +51,11 @@ class Ring:
         """Add samples; the oldest are overwritten."""
         capacity = len(self.features)
         features, target = features[-capacity:], target[-capacity:]
-        place = (self.next_ + np.arange(len(features))) % capacity
-        self.features[place], self.target[place] = features, target
-        self.next_ = int((self.next_ + len(features)) % capacity)
+        fits = min(len(features), capacity - self.next_)  # the others begin anew
+        for ring, new in ((self.features, features), (self.target, target)):
+            ring[self.next_:self.next_ + fits] = new[:fits]
+            ring[:len(new) - fits] = new[fits:]
+        self.next_ = (self.next_ + len(features)) % capacity
         self.count = min(self.count + len(features), capacity)
 
     def clear(self) -> None:
@@ -64,7 +65,7 @@ class Ring:
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Float, Float]:
         """Random samples with replacement; the ring must hold one."""
         index = rng.integers(self.count, size=count)
-        return self.features[index], self.target[index]
+        return self.features.take(index, 0), self.target.take(index, 0)
 
 
 @dataclass
@@ -108,12 +109,12 @@ class Head:
         parts = [ring.draw(count, rng) for ring in self.rings]
         x = np.concatenate([part[0] for part in parts])
         target = np.concatenate([part[1] for part in parts])
-        size = np.sqrt(np.mean(np.square(x), axis=0)) + np.float32(1e-6)
+        size = root_mean_square(x) + np.float32(1e-6)
         self.scale = size if self.scale is None else (
             SCALE_MEMORY * self.scale + (1 - SCALE_MEMORY) * size)
         order = rng.permutation(len(x))
-        self.table = sgd_pass(self.table, default, (x[order], target[order]), rate=rate,
-                              pull=pull, scale=np.asarray(self.scale, np.float32))
+        self.table = sgd_pass(self.table, default, (x.take(order, 0), target.take(order, 0)),
+                              rate=rate, pull=pull, scale=np.asarray(self.scale, np.float32))
         self.steps += 1
 
 
@@ -138,12 +139,8 @@ def sgd_pass(
     (5, F + 1) float32
         W + rate (p - q) x - rate pull (W - W0), summed over mini-batches of 32.
     """
-    features, target = samples
-    features = features / scale
-    weights, anchor = (table * scale).T.copy(), (default * scale).T
-    for first in range(0, len(features), MINI_BATCH):
-        x = features[first:first + MINI_BATCH]
-        surprise = target[first:first + MINI_BATCH] - softmax(x @ weights)
-        weights += np.float32(rate) * (x.T @ surprise / np.float32(len(x))
-                                       - np.float32(pull) * (weights - anchor))
-    return np.asarray(weights.T / scale, np.float32)
+    features, target = (np.ascontiguousarray(part, np.float32) for part in samples)
+    scale = np.ascontiguousarray(scale, np.float32)
+    weights, anchor = (np.ascontiguousarray(part * scale, np.float32) for part in (table, default))
+    descend(weights, anchor, features, target, scale, (rate, pull))
+    return np.asarray(weights / scale, np.float32)

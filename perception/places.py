@@ -7,12 +7,20 @@ Points live in odom on one flat ground, z = 0 (see ``hindsight.levelled_pose``).
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.pyramid import Pyramid, window_counts, window_shares
+from perception.places_loops import (
+    GONE,
+    borne_out,
+    cells_in_view,
+    closed_masks,
+    first_in_voxels,
+    noted,
+)
+from perception.pyramid import Pyramid, sheet_integral, sums_around
 from perception.supervisor import CENTRE, PointLabels, occlusion_edges
+from perception.teacher_loops import point_codes
 from perception.types import (
     FOOTLINE,
     GROUND,
@@ -65,16 +73,17 @@ def seen_places(
     -------
     xyz (n, 3) float32 [m], kind (n,) uint8
     """
-    with np.errstate(invalid='ignore'):
-        near = (grid.depth >= NOTE_FROM_M) & (grid.depth <= NOTE_TO_M)
-        high = points.height > LOW * obstacle_m
-    near &= ~occlusion_edges(grid.disparity)
-    masks = {SEEN_GROUND: points.ground, SEEN_OBSTACLE: points.obstacle & high,
-             SEEN_LOW: points.obstacle & ~high}
-    parts = [grid.points_optical[mask & near] for mask in masks.values()]
-    kind = np.repeat(np.array(list(masks), np.uint8), [len(part) for part in parts])
-    xyz = np.concatenate(parts) @ odom_from_camera[:3, :3].T + odom_from_camera[:3, 3]
-    return _thinned(xyz.astype(np.float32), kind)
+    u, v = grid.uv
+    lens, disparity = grid.camera, np.ascontiguousarray(grid.disparity, np.float32)
+    codes = point_codes(points.ground, points.obstacle, occlusion_edges(disparity), points.height,
+                        LOW * obstacle_m)
+    across, down = ((axis - centre) / focal for axis, centre, focal in (
+        (u, lens.cx, lens.fx), (v, lens.cy, lens.fy)))
+    xyz, kind = noted(disparity, codes, across.astype(np.float32), down.astype(np.float32),
+                      np.ascontiguousarray(odom_from_camera[:3], float),
+                      (grid.focal_baseline, NOTE_FROM_M, NOTE_TO_M))
+    first = first_in_voxels(xyz, kind, 1 / VOXEL_M)
+    return xyz.take(first, 0), kind.take(first)
 
 
 def driven_places(
@@ -112,18 +121,6 @@ def _flat(xy: Float, kind: int) -> tuple[Float, NDArray[np.uint8]]:
     return xyz, np.full(len(xy), kind, np.uint8)
 
 
-def _thinned(xyz: Float, kind: NDArray[np.uint8]) -> tuple[Float, NDArray[np.uint8]]:
-    """One point of each kind in a voxel."""
-    if not len(xyz):
-        return xyz, kind
-    cell = np.floor(xyz * np.float32(1 / VOXEL_M)).astype(np.int64)
-    cell -= cell.min(0)
-    span = cell.max(0) + 1
-    key = ((cell[:, 0] * span[1] + cell[:, 1]) * span[2] + cell[:, 2]) * len(KINDS) + kind
-    first = np.unique(key, return_index=True)[1]
-    return xyz[first], kind[first]
-
-
 def agreed(xyz: Float, kind: NDArray[np.uint8]) -> Mask:
     """
     Points that the other points on their spot of ground bear out, (n,) bool.
@@ -131,16 +128,7 @@ def agreed(xyz: Float, kind: NDArray[np.uint8]) -> Mask:
     Obstacles need ``MIN_VOTES`` and the majority; ground bears few standing points; doubtful
     points count where the ground is not flat. What was felt needs no vote.
     """
-    if not len(xyz):
-        return np.zeros(0, bool)
-    spot = np.floor(xyz[:, :2] * np.float32(1 / SPOT_M)).astype(np.int64)
-    spot -= spot.min(0)
-    key = spot[:, 0] * (spot[:, 1].max() + 1) + spot[:, 1]
-    ground, standing, low = (np.bincount(key, kind == k, key.max() + 1)[key]
-                             for k in (SEEN_GROUND, SEEN_OBSTACLE, SEEN_LOW))
-    stands = (standing >= MIN_VOTES) & (standing > ground)
-    flat = standing + low <= MAX_DISSENT * ground
-    return np.asarray(np.choose(kind, [flat, stands, ~flat, True, True]), bool)
+    return borne_out(xyz, kind, (1 / SPOT_M, MIN_VOTES, MAX_DISSENT))
 
 
 @dataclass(frozen=True)
@@ -171,60 +159,42 @@ def label_view(
     odom_from_camera : (4, 4) float64
         Levelled pose of the view.
     """
-    shape = (-(-pyramid.camera.height // STEP), -(-pyramid.camera.width // STEP))
-    keep = [(p.kind != SEEN_GROUND) | (p.travelled_m >= since_m) for p in places]
-    xyz = np.concatenate([np.empty((0, 3), np.float32),
-                          *(p.xyz[k] for p, k in zip(places, keep, strict=True))])
-    kind = np.concatenate([np.empty(0, np.uint8),
-                           *(p.kind[k] for p, k in zip(places, keep, strict=True))])
-    borne = agreed(xyz, kind)
-    cell, kind = _mask_cells(xyz[borne], kind[borne], odom_from_camera, pyramid)
-    masks = _masks(cell, kind, shape)
-    hidden = masks[SEEN_OBSTACLE] | masks[BUMPED]
-    masks[SEEN_GROUND] &= ~hidden
-    masks[DRIVEN] &= ~hidden
-    return _labels(masks, pyramid)
+    xyz = np.concatenate([np.empty((0, 3), np.float32), *(p.xyz for p in places)])
+    kind = np.concatenate([np.empty(0, np.uint8), *(p.kind for p in places)])
+    known = np.repeat(np.array([p.travelled_m < since_m for p in places], bool),
+                      [len(p.kind) for p in places])
+    kind[(kind == SEEN_GROUND) & known] = GONE
+    kind[~agreed(xyz, kind)] = GONE
+    camera = pyramid.camera
+    codes = closed_masks(*_mask_cells(xyz, kind, odom_from_camera, pyramid),
+                         (-(-camera.height // STEP), -(-camera.width // STEP)))
+    hidden = codes & (1 << SEEN_OBSTACLE | 1 << BUMPED) > 0
+    codes[hidden] &= ~np.uint8(1 << SEEN_GROUND | 1 << DRIVEN)
+    return _labels(codes, pyramid)
 
 
 def _mask_cells(
     xyz: Float, kind: NDArray[np.uint8], odom_from_camera: Float, pyramid: Pyramid
-) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Flat mask cell of each point in view, and its kind."""
-    camera = pyramid.camera
-    columns = -(-camera.width // STEP)
-    turn, origin = (part.astype(np.float32) for part in (odom_from_camera[:3, :3],
-                                                         odom_from_camera[:3, 3]))
-    x, y, z = ((xyz - origin) @ turn).T
-    ahead = z > FRONT_M
-    x, y, z, kind = x[ahead], y[ahead], z[ahead], kind[ahead]
-    u, v = camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
-    inside = (u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height)
-    cell = (v[inside].astype(np.intp) // STEP) * columns + u[inside].astype(np.intp) // STEP
-    return cell, kind[inside]
+    lens = pyramid.camera
+    cell, kind = cells_in_view(
+        xyz, kind, np.ascontiguousarray(odom_from_camera[:3], np.float32),
+        np.array([lens.fx, lens.fy, lens.cx, lens.cy, lens.width, lens.height, STEP, FRONT_M],
+                 np.float32))
+    return cell, kind
 
 
-def _masks(
-    cell: NDArray[np.intp], kind: NDArray[np.uint8], shape: tuple[int, int]
-) -> dict[int, Mask]:
-    """Cells that hold points of each kind, (h, w) bool; gaps of one cell are closed."""
-    flat = np.zeros((len(KINDS), shape[0] * shape[1]), np.uint8)
-    flat[kind, cell] = 1
-    kernel = np.ones((3, 3), np.uint8)
-    return {k: cv2.morphologyEx(flat[k].reshape(shape), cv2.MORPH_CLOSE, kernel) > 0
-            for k in KINDS}
-
-
-def _labels(masks: dict[int, Mask], pyramid: Pyramid) -> ViewLabels:
+def _labels(codes: Image, pyramid: Pyramid) -> ViewLabels:
     """
     Label windows by what is known around their centres.
 
     Whole windows, as the supervisor takes them, would wait for ever: the upper half of one on the
     ground at 20 m looks at the ground at 60 m. Half of it must be known all the same.
     """
-    seen = _stacked(masks, SEEN_GROUND, SEEN_OBSTACLE, SEEN_LOW)
-    ground, standing, low = window_shares(seen, STEP, pyramid, CENTRE).T
-    whole = window_shares(seen, STEP, pyramid).T
-    feet = _feet_counts(masks[SEEN_OBSTACLE], pyramid)
+    integral = sheet_integral(codes, STEP, _feet(codes, SEEN_OBSTACLE), pyramid)
+    (ground, standing, low, _), feet = sums_around(integral, pyramid, CENTRE)
+    whole, _ = sums_around(integral, pyramid)
     known = ground + standing
     label = np.full(len(known), UNLABELED, np.uint8)
     label[(known >= MIN_CENTRE) & (standing > 0.5 * known)] = OBSTACLE
@@ -232,33 +202,30 @@ def _labels(masks: dict[int, Mask], pyramid: Pyramid) -> ViewLabels:
     open_ = (whole[SEEN_GROUND] >= MIN_WINDOW) & (whole[SEEN_OBSTACLE] <= PURE)
     label[(known >= MIN_CENTRE) & flat & open_] = GROUND
     label[(feet >= MIN_FEET) & (known >= MIN_CENTRE / 2)] = FOOTLINE
-    label, felt = _with_felt(label, masks, pyramid)
+    label, felt = _with_felt(label, codes, pyramid)
     proof = felt | (label == FOOTLINE) | (label == OBSTACLE) | (
         (label == GROUND) & (whole[SEEN_GROUND] >= SURE_WINDOW))
     return ViewLabels(label, felt, proof)
 
 
-def _stacked(masks: dict[int, Mask], *kinds: int) -> Image:
-    return np.stack([masks[kind].view(np.uint8) for kind in kinds], -1)
-
-
-def _feet_counts(obstacle: Mask, pyramid: Pyramid) -> Float:
-    """Lowest cells of obstacles about each window's centre, (N,)."""
-    lowest = obstacle.copy()
-    lowest[:-1] &= ~obstacle[1:]
-    v, u = np.nonzero(lowest)
-    return window_counts(np.stack([u, v + 0.5], -1) * STEP + (STEP - 1) / 2, pyramid)
+def _feet(codes: Image, kind: int) -> Float:
+    """Image pixels (M, 2) of the lowest cells of a kind."""
+    mask = codes & (1 << kind) > 0
+    mask[:-1] &= ~mask[1:]
+    v, u = np.divmod(np.flatnonzero(mask), mask.shape[1])
+    return np.stack([u, v + 0.5], -1) * STEP + (STEP - 1) / 2
 
 
 def _with_felt(
-    label: NDArray[np.uint8], masks: dict[int, Mask], pyramid: Pyramid
+    label: NDArray[np.uint8], codes: Image, pyramid: Pyramid
 ) -> tuple[NDArray[np.uint8], Mask]:
     """A bump outdoes what was seen; driving makes ground of what was not known, or ground."""
-    felt = np.zeros(len(label), bool)
-    if not (masks[DRIVEN].any() or masks[BUMPED].any()):
-        return label, felt
-    shares = window_shares(_stacked(masks, DRIVEN, BUMPED), STEP, pyramid, CENTRE).T
-    bumped = (shares[1] >= FELT_SHARE) | (_feet_counts(masks[BUMPED], pyramid) >= MIN_FEET)
-    driven = (shares[0] >= FELT_SHARE) & ~bumped & ((label == UNLABELED) | (label == GROUND))
+    felt = np.asarray(codes >> DRIVEN, np.uint8)
+    if not felt.any():
+        return label, np.zeros(len(label), bool)
+    integral = sheet_integral(felt, STEP, _feet(codes, BUMPED), pyramid)
+    (share, bump, *_), feet = sums_around(integral, pyramid, CENTRE)
+    bumped = (bump >= FELT_SHARE) | (feet >= MIN_FEET)
+    driven = (share >= FELT_SHARE) & ~bumped & ((label == UNLABELED) | (label == GROUND))
     label = np.where(bumped, FOOTLINE, np.where(driven, GROUND, label)).astype(np.uint8)
     return label, bumped | driven

@@ -15,7 +15,7 @@ from perception.camera import level_from_camera, levelled_base_from_camera, tran
 from perception.config import MapConfig, MountConfig
 from perception.errors import CalibrationError
 from perception.judge import range_index
-from perception.projection_loops import observed, optical_points
+from perception.projection_loops import observed, set_points
 from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Band, Pyramid, window_grid
 from perception.supervisor import PointLabels
 from perception.types import (
@@ -144,8 +144,11 @@ def _depth_points(points: PointLabels, grid: DepthGrid) -> tuple[Float, int]:
     (u, v), camera = grid.uv, grid.camera
     rays = ((u - camera.cx) / camera.fx).astype(np.float32), (
         (v - camera.cy) / camera.fy).astype(np.float32)
-    return optical_points((points.ground, points.obstacle), grid.disparity, rays,
-                          grid.focal_baseline, GROUND_STRIDE)
+    ground = int(np.count_nonzero(points.ground[::GROUND_STRIDE, ::GROUND_STRIDE]))
+    xyz = np.empty((3, ground + np.count_nonzero(points.obstacle)), np.float32)
+    set_points((points.ground, points.obstacle), grid.disparity, rays, grid.focal_baseline,
+               (GROUND_STRIDE, ground), xyz)
+    return xyz, ground
 
 
 def window_evidence(

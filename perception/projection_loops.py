@@ -10,16 +10,6 @@ from perception.types import Float, Mask
 SUPER_GROUND, SUPER_OBSTACLE, CLASSES = 0, 4, 5  # of a histogram, as loops read no other module
 
 
-@compiled(I8, given(BOOL, 2), I8)
-def _count(mask: Mask, stride: int) -> int:
-    """Set pixels among every ``stride``-th row and column."""
-    count = 0
-    for v in range(0, mask.shape[0], stride):
-        for u in range(0, mask.shape[1], stride):
-            count += mask[v, u]
-    return count
-
-
 @compiled(types.void, given(BOOL, 2), I8, given(F4, 2), types.UniTuple(given(F4, 1), 2), F4,
           types.Array(F4, 2, 'A'))
 def _fill(
@@ -35,35 +25,32 @@ def _fill(
                 k += 1
 
 
-@compiled(types.Tuple((F4[:, ::1], I8)), types.UniTuple(given(BOOL, 2), 2), given(F4, 2),
-          types.UniTuple(given(F4, 1), 2), F4, I8)
-def optical_points(
+@compiled(types.void, types.UniTuple(given(BOOL, 2), 2), given(F4, 2),
+          types.UniTuple(given(F4, 1), 2), F4, types.UniTuple(I8, 2), F4[:, ::1])
+def set_points(
     masks: tuple[Mask, Mask], disparity: Float, rays: tuple[Float, Float], focal_baseline: float,
-    stride: int,
-) -> tuple[Float, int]:
+    thinned: tuple[int, int], xyz: Float,
+) -> None:
     """
     Thinned points of a first mask, then all points of a second one.
 
     Parameters
     ----------
     masks : (h, w) bool each
-        Of the first every ``stride``-th row and column counts.
     disparity : (h, w) float32 [px]
         Valid where a mask is set.
     rays : (w,) and (h,) float32
         How far a pixel lies to the right and down, at a depth of one.
     focal_baseline : float
         Depth times disparity.
-
-    Returns
-    -------
-    (3, N) float32 [m] in the optical frame, and how many of them are of the first mask.
+    thinned : int, int
+        Every how many rows and columns the first mask counts, and how many pixels that are.
+    xyz : (3, N) float32 [m]
+        Written: points in the optical frame.
     """
-    first = _count(masks[0], stride)
-    xyz = np.empty((3, first + _count(masks[1], 1)), np.float32)
+    stride, first = thinned
     _fill(masks[0], stride, disparity, rays, focal_baseline, xyz[:, :first])
     _fill(masks[1], 1, disparity, rays, focal_baseline, xyz[:, first:])
-    return xyz, first
 
 
 @compiled(types.Tuple((F4[:, ::1], F4[:, ::1], F4[::1])), given(F4, 2), types.Tuple((I8, F4)),

@@ -8,17 +8,17 @@ Source
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.camera import ground_points
+from perception.box_loops import BITS, integral_of_bands, sums_at
 from perception.errors import GroundPlaneError
 from perception.horizon import image_from_levelled, invert_affine
-from perception.sheet import Sheet, box_sums, count, cut, fill_between, inside_columns, lay_sheet
-from perception.sheet_loops import share_outside
-from perception.types import Camera, Float, GroundPlane, Image, Mask
+from perception.sheet import Sheet, box_sums, count, cut, inside_columns, lay_sheet
+from perception.sheet_loops import fill_between, share_outside, windows_on_ground
+from perception.types import Camera, Float, GroundPlane, Image, Index, Integral, Mask
 
 WINDOW_ROWS, WINDOW_COLUMNS, COLUMN_STRIDE = 12, 25, 4
 CONTEXT_COLUMNS = WINDOW_COLUMNS - COLUMN_STRIDE
@@ -218,12 +218,12 @@ class Pyramid:
     @cached_property
     def windows(self) -> Windows:
         """Every window with its place in the image and on the ground."""
-        grid, (x, y) = self.grid, self.grid.centre.T
-        affine = self.image_from_band.reshape(-1, 6).T.take(grid.band, 1)
-        u, v = (a * x + b * y + c for a, b, c in (affine[:3], affine[3:]))
-        uv = np.stack([u, v]).T
-        return Windows(grid.band, grid.row, grid.column, uv, _outside(self),
-                       ground_points(uv, self.plane))
+        grid, camera, plane = self.grid, self.camera, self.plane
+        uv, ground = windows_on_ground(
+            grid.centre, grid.band, self.image_from_band, np.array([
+                [camera.fx, camera.fy, camera.cx, camera.cy],
+                [plane.p1, plane.p0, plane.p3, plane.focal_baseline]], float))
+        return Windows(grid.band, grid.row, grid.column, uv, _outside(self), ground)
 
 
 def scale_factor(camera: Camera, height_m: float) -> float:
@@ -298,28 +298,34 @@ def window_shares(
     (N, C) float32
         In [0, 1], in the order of ``pyramid.windows``; outside the image counts as 0.
     """
-    return shares_on_sheet(on_sheet(masks, step, pyramid), pyramid, size)
-
-
-def on_sheet(masks: Image, step: int, pyramid: Pyramid) -> Image:
-    """Masks as of ``window_shares`` cut into all bands, on one sheet: (height, width, C) uint8."""
-    affines = pyramid.image_from_band.copy()
-    affines[..., 2] -= (step - 1) / 2  # see DepthGrid
-    return cut(masks, affines / step, sheet_of(pyramid.bands))
-
-
-def shares_on_sheet(
-    canvas: Image, pyramid: Pyramid, size: tuple[int, int] = (WINDOW_ROWS, WINDOW_COLUMNS)
-) -> Float:
-    """What ``window_shares`` gives, from masks that lie on a sheet."""
-    sums = _window_sums(canvas, pyramid, size)
+    on_sheet = cut(masks, _grid_from_band(pyramid, step), sheet_of(pyramid.bands))
+    sums = box_sums(on_sheet, pyramid.grid.corner + np.array(_box(size)[:2])[:, None], size)
     return np.asarray(sums.astype(np.float32) * np.float32(1 / (size[0] * size[1])))
 
 
-def _window_sums(canvas: Float | Image, pyramid: Pyramid, size: tuple[int, int]) -> NDArray[Any]:
-    """Sums over (rows, columns) of the sheet about each window's centre, (N, C)."""
-    offset = [[WINDOW_ROWS // 2 - size[0] // 2], [WINDOW_COLUMNS // 2 - size[1] // 2]]
-    return box_sums(canvas, pyramid.grid.corner + offset, size)
+def _grid_from_band(pyramid: Pyramid, step: int) -> Float:
+    """Affine of each band to a grid ``step`` times coarser than the image, (B, 2, 3)."""
+    return (pyramid.image_from_band - [0, 0, (step - 1) / 2]) / step  # see DepthGrid
+
+
+def _box(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """First row and column in a window of (rows, columns) about its centre, and these."""
+    return WINDOW_ROWS // 2 - size[0] // 2, WINDOW_COLUMNS // 2 - size[1] // 2, *size
+
+
+def sheet_integral(codes: Image, step: int, uv: Float, pyramid: Pyramid) -> Integral:
+    """What ``sums_around`` needs of bits (h, w) uint8, as of ``window_shares``, and of points."""
+    sheet = sheet_of(pyramid.bands)
+    return integral_of_bands(codes, _grid_from_band(pyramid, step).astype(np.float32),
+                             sheet.spans, count(uv, pyramid.band_from_image, sheet))
+
+
+def sums_around(
+    integral: Integral, pyramid: Pyramid, size: tuple[int, int] = (WINDOW_ROWS, WINDOW_COLUMNS)
+) -> tuple[Float, Index]:
+    """Shares that each bit has of each window, (4, N) float32, and points in it, (N,) int32."""
+    sums = sums_at(integral, pyramid.grid.corner, _box(size))
+    return sums[:BITS].astype(np.float32) * np.float32(1 / (size[0] * size[1])), sums[BITS]
 
 
 def window_counts(uv: Float, pyramid: Pyramid, size: tuple[int, int] = (5, 13)) -> Float:
@@ -339,5 +345,5 @@ def window_counts(uv: Float, pyramid: Pyramid, size: tuple[int, int] = (5, 13)) 
     (N,) float32
         Counts in the order of ``pyramid.windows``.
     """
-    hits = count(uv, pyramid.band_from_image, sheet_of(pyramid.bands))
-    return _window_sums(hits, pyramid, size)[:, 0].astype(np.float32)
+    none = np.zeros((1, 1), np.uint8)
+    return sums_around(sheet_integral(none, 1, uv, pyramid), pyramid, size)[1].astype(np.float32)

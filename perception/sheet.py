@@ -7,14 +7,14 @@ What is measured within a window never reaches the next band.
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception.box_loops import BITS, hits, integral_of, sums_at
 from perception.sheet_loops import columns_inside
-from perception.types import Camera, Float, Image
+from perception.types import Camera, Float, Image, Index
 
 Count = NDArray[np.int64]
 
@@ -35,6 +35,11 @@ class Sheet:
     band: Count
     row: Count
     first_row: Count
+
+    @cached_property
+    def spans(self) -> Count:
+        """Left column, height and width of each band, (B, 3)."""
+        return np.stack([self.left, self.heights, self.widths], -1)
 
     @cached_property
     def places(self) -> tuple[tuple[slice, slice], ...]:
@@ -99,39 +104,34 @@ def count(uv: Float, affines: Float, sheet: Sheet) -> Float:
     -------
     (height, width) float32
     """
-    x, y = np.rint(np.einsum('bij,mj->ibm', affines[..., :2], uv) + affines[..., 2].T[..., None])
-    inside = (x >= 0) & (y >= 0) & (x < sheet.widths[:, None]) & (y < sheet.heights[:, None])
-    place = y * sheet.size[1] + (x + sheet.left[:, None])
-    hits = np.bincount(place[inside].astype(np.intp), minlength=sheet.size[0] * sheet.size[1])
-    return hits.astype(np.float32).reshape(sheet.size)
+    return hits(np.ascontiguousarray(uv, float), affines, sheet.spans, sheet.size)
 
 
-def box_sums(canvas: Float | Image, first: Count, size: tuple[int, int]) -> NDArray[Any]:
+def box_sums(canvas: Float | Image, first: Count, size: tuple[int, int]) -> Index:
     """
-    Sums over boxes on a sheet.
+    Sums over boxes of up to 4095 pixels on a sheet.
 
     Parameters
     ----------
-    canvas : (height, width) float32 of whole numbers, or (height, width, C) uint8
-    first : (2, N) int
+    canvas : (height, width) float32 of whole numbers, or (height, width, C) uint8 of 0 and 1
+        C <= 4.
+    first : (2, N) int64
         First row and column of each box; all of it lies on the sheet.
     size : (rows, columns)
 
     Returns
     -------
-    (N, C) int32 or float32
+    (N, C) int32
         Exact.
     """
-    depth = cv2.CV_32S if canvas.dtype == np.uint8 else cv2.CV_32F
-    integral = cv2.integral(canvas, sdepth=depth).reshape(-1, *canvas.shape[2:] or (1,))
-    width = canvas.shape[1] + 1
-    top = first[0] * width + first[1]
-    bottom = top + size[0] * width
-    sums = integral.take(bottom + size[1], 0)
-    sums -= integral.take(bottom, 0)
-    sums -= integral.take(top + size[1], 0)
-    sums += integral.take(top, 0)
-    return np.asarray(sums)
+    none = np.zeros(canvas.shape[:2], np.uint8)
+    if canvas.ndim == 2:
+        integral = integral_of(none, np.asarray(canvas, np.float32))
+        return sums_at(integral, first, (0, 0, *size))[BITS:].T
+    masks = np.asarray(canvas, np.uint8)
+    codes = np.bitwise_or.reduce([masks[..., bit] << bit for bit in range(masks.shape[2])])
+    integral = integral_of(codes, none.astype(np.float32))
+    return sums_at(integral, first, (0, 0, *size))[:masks.shape[2]].T
 
 
 def inside_columns(affine: Float, row: Count, camera: Camera) -> tuple[Float, Float]:
@@ -151,14 +151,3 @@ def inside_columns(affine: Float, row: Count, camera: Camera) -> tuple[Float, Fl
     """
     each = np.ascontiguousarray(np.broadcast_to(affine, (len(row), 2, 3)), float)
     return columns_inside(each, row.astype(np.int64), (camera.width, camera.height))
-
-
-def fill_between(first: Float, last: Float, out: Image) -> None:
-    """Set row by row to 255 what lies from the first to the last column; ``out`` (h, w) is 0."""
-    if first.max() <= 0 and last.min() >= out.shape[1] - 1:
-        out[:] = 255
-        return
-    x = np.arange(out.shape[1], dtype=np.float32)
-    inside = x >= first[:, None]
-    inside &= x <= last[:, None]
-    np.multiply(inside.view(np.uint8), np.uint8(255), out=out)

@@ -4,8 +4,8 @@
 import numpy as np
 from numba import types
 
-from perception.compiled import F4, F8, I8, compiled, given
-from perception.types import Cells, Float
+from perception.compiled import F4, F8, I8, U1, compiled, given
+from perception.types import Cells, Float, Image
 
 FAR = 1e9  # a column beyond every image, which float32 holds exactly
 
@@ -44,6 +44,17 @@ def columns_inside(affine: Float, row: Cells, size: tuple[float, float]) -> tupl
         first[i] = np.ceil(min(begin, FAR))
         last[i] = np.floor(max(end, -FAR))
     return first, last
+
+
+@compiled(types.void, given(F4, 1), given(F4, 1), types.Array(U1, 2, 'A'))
+def fill_between(first: Float, last: Float, out: Image) -> None:
+    """Set row by row to 255 what lies from the first to the last column; ``out`` (h, w) uint8."""
+    width = out.shape[1]
+    for row in range(len(first)):
+        begin, end = max(first[row], np.float32(0)), min(last[row] + np.float32(1),
+                                                         np.float32(width))
+        for i in range(np.int64(begin), np.int64(end)):
+            out[row, i] = 255
 
 
 @compiled(F4[::1], types.UniTuple(given(F4, 1), 2), given(I8, 1), given(I8, 1),

@@ -57,13 +57,14 @@ def split(windows: Float, cells: Float) -> Parts:
     k = 0
     for i in range(windows.shape[1]):
         rows, columns = _parts(cells[0, i]), _parts(cells[1, i])
-        for rank in range(rows * columns):
-            down = (rank // columns + 0.5) / rows - 0.5
-            aside = (rank % columns + 0.5) / columns - 0.5
-            window[k], share[k] = i, 1.0 / (rows * columns)
-            bearing[k] = windows[0, i] + aside * windows[3, i]
-            distance[k] = windows[1, i] / (1 + down * windows[2, i])
-            k += 1
+        for row in range(rows):
+            down = (row + 0.5) / rows - 0.5
+            for column in range(columns):
+                aside = (column + 0.5) / columns - 0.5
+                window[k], share[k] = i, 1.0 / (rows * columns)
+                bearing[k] = windows[0, i] + aside * windows[3, i]
+                distance[k] = windows[1, i] / (1 + down * windows[2, i])
+                k += 1
     return window, share, bearing, distance
 
 
@@ -71,7 +72,7 @@ def split(windows: Float, cells: Float) -> Parts:
           types.UniTuple(F8, 2))
 def add_parts(
     parts: Parts, ring: Float, values: Float, columns: tuple[float, float]
-) -> tuple[Float, int]:
+) -> tuple[Float, np.int64]:
     """
     Add the weighted values of windows to the cells of their parts.
 

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from perception.horizon import apply_affine
-from perception.sheet import box_sums, count, cut, fill_between, inside_columns, lay_sheet, shifted
+from perception.sheet import box_sums, count, cut, inside_columns, lay_sheet, shifted
+from perception.sheet_loops import fill_between
 from perception.types import Camera
 
 CAMERA = Camera(60, 40, 50.0, 50.0, 29.5, 19.5)
