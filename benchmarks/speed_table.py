@@ -41,7 +41,8 @@ SGBM call (640x480, 96 disparities, block 5), {yardstick:.1f} ms here. Times are
 network + map; `frame_learning` adds rectification, supervisor and learning. The p95 of
 `learning` is a frame that labels an old view in hindsight: about one in six at 10 Hz.
 
-*Roofline*: useful operations of the network a second, over those of the best matrix product in f32
+*Roofline*: useful operations of the network a second (none with a stored zero: `lagr2008` has its
+connections only, a sixth of dense layers), over those of the best matrix product in f32
 on one thread, {sgemm:.0f} GFLOP/s in the same run; int8 may exceed 1. Rows with another engine or
 precision than ONNX Runtime f32 swap their own `preprocess` and `network` into the frames of the
 same rounds. Accuracy of each precision: [precision.md](precision.md).
@@ -62,8 +63,14 @@ Figures of a profile of the same frame, shares of a stage's time.
   quarter is the sub-pixel refinement, box filters over the half-size picture.
 - `preprocess`: nearly all in OpenCV: normalising filters, warps, colour conversion.
   Nothing loops over windows; bands of one strip are normalised in one call.
-- `network`: see the roofline column. `default` has separable convolutions of 32 to 96 maps, few
-  operations a byte; no profile by layer was taken. int8 of ONNX Runtime is slower than f32 here.
+- `network`: [layer by layer](layers.md). In f32 nine tenths of the operations of `default` run at
+  0.8 to 1.0 of the peak; the rest of its time are depthwise convolutions, layouts, gaps of strips
+  and cold caches. The classes of all windows take 0.2 to 0.3 ms. int8 of ONNX Runtime is slower
+  than f32 here.
+- A frame of the dense preset, `default` by {best}, is bound by no stage alone:
+  {dense}. Stereo, and the
+  passes over its 209 thousand band pixels (3.4 times those of 7 bands: warps and the normalising
+  filter, a third each), are seven tenths of the aim before network and map begin.
 - `map`: some 300 NumPy calls over 77 thousand depth points, 14 thousand of them new evidence, on
   28 thousand points of the map; no call dominates. A quarter each goes into telling points apart
   and into placing windows, a sixth each into merging points and into the grid.
@@ -109,6 +116,7 @@ def main(
     text = TEXT.format(
         machine=_machine(), yardstick=measured['yardstick_ms'], sgemm=measured['sgemm_gflops'],
         learning=extra, learning_aim=LEARNING_AIM,
+        best=BEST, dense=_dense_parts(measured['rows']),
         learning_verdict='met' if extra <= LEARNING_AIM else 'missed',
         rows='\n'.join(_row(row) for row in measured['rows']),
         soak=_memory(json.loads(soak.read_text())))
@@ -121,13 +129,27 @@ def _ratio(measured: dict[str, Any], name: str) -> float:
     return next(float(row['ratio']) for row in measured['rows'] if row['name'] == name)
 
 
+def _dense_parts(rows: list[dict[str, Any]]) -> str:
+    """Ratios of the stages of a frame of the dense preset at the best precision."""
+    found = []
+    for name in ('stereo', 'plane', 'preprocess', 'network', 'map'):
+        engine = BEST if name == 'network' else None
+        row = next(row for row in rows if row['name'] == name
+                   and (row['preset'], row['network']) in ((None, None), ('bands24', 'default'))
+                   and (engine is None or f"{row['engine']} {row['precision']}" == engine))
+        found.append(f"{name} {row['ratio']:.2f}")
+    return ', '.join(found)
+
+
 def _row(row: dict[str, Any]) -> str:
     engine = f"{row['engine']} {row['precision']}" if row['engine'] else None
+    by_device = ' (GPU time)' if row['clock'] == 'device' else ''
     aim = AIMS.get((row['name'], row['preset'], row['network'], engine, row['threads']))
     verdict = '' if aim is None else f'{aim:.2f}, ' + ('met' if row['ratio'] <= aim else 'missed')
     roofline = '' if row['roofline'] is None else f"{row['roofline']:.2f}"
-    return (f"| {row['name']} | {row['preset'] or ''} | {row['network'] or ''} | {engine or ''} "
-            f"| {row['threads']} | {row['p50_ms']:.2f} | {row['p95_ms']:.2f} "
+    return (f"| {row['name']} | {row['preset'] or ''} | {row['network'] or ''} "
+            f"| {engine or ''}{by_device} | {row['threads']} "
+            f"| {row['p50_ms']:.2f} | {row['p95_ms']:.2f} "
             f"| {row['ratio']:.3f} | {roofline} | {verdict} |")
 
 

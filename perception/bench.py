@@ -191,8 +191,8 @@ def run_bench(
     -------
     dict
         ``yardstick_ms``, ``sgemm_gflops`` and ``rows``, each with name, preset, network, engine,
-        precision, threads, p50_ms, p95_ms, ratio = p50 / yardstick and roofline = achieved
-        rate / that of the best matrix product in f32; null where a key does not apply.
+        precision, threads, p50_ms, p95_ms, ratio = p50 / yardstick, roofline = achieved rate /
+        that of the best matrix product in f32, and clock; null where a key does not apply.
         The yardstick is one three-way SGBM call: 640x480, 96 disparities, block 5, one thread.
     """
     cv2.setNumThreads(1)
@@ -315,8 +315,8 @@ def _summary(shared: Samples, subjects: list[Subject], duos: list[Duo]) -> dict[
                             partial(_row, subject=subject, yardstick=yardstick))
         _add_rooflines(rows, subject, peak)
     pace = yardstick / float(np.median(shared['yardstick_wall']))
-    rows += [_row('frame', duo, [ms * pace for ms in duo.ms['frame']], yardstick) | {'threads': 2}
-             for duo in duos]
+    rows += [_row('frame', duo, [ms * pace for ms in duo.ms['frame']], yardstick)
+             | {'threads': 2, 'clock': 'wall'} for duo in duos]
     return {'yardstick_ms': yardstick, 'sgemm_gflops': peak / 1e9, 'rows': rows}
 
 
@@ -345,4 +345,5 @@ def _row(
         'p95_ms': p95,
         'ratio': p50 / yardstick,
         'roofline': None,
+        'clock': 'processor',
     }

@@ -2,7 +2,7 @@
 """Arithmetic that a network needs, counted from its file, and the most that the machine can do."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -15,8 +15,13 @@ SGEMM = (512, 1024, 1024)  # rows, inner, columns of the matrix product that mea
 
 
 def count_flops(path: Path, shapes: Sequence[dict[str, tuple[int, ...]]]) -> float:
+    """Sum of ``layer_flops``; errors as there."""
+    return sum(layer_flops(path, shapes).values())
+
+
+def layer_flops(path: Path, shapes: Sequence[dict[str, tuple[int, ...]]]) -> dict[str, float]:
     """
-    Floating-point operations of the convolutions and matrix products of a network.
+    Useful floating-point operations of each convolution and matrix product of a network.
 
     Parameters
     ----------
@@ -27,8 +32,9 @@ def count_flops(path: Path, shapes: Sequence[dict[str, tuple[int, ...]]]) -> flo
 
     Returns
     -------
-    float
-        A multiplication and its addition count as two.
+    {node: float}
+        A multiplication and its addition count as two; those with a stored weight of zero, as
+        connection tables leave them, do not count.
 
     Raises
     ------
@@ -41,12 +47,17 @@ def count_flops(path: Path, shapes: Sequence[dict[str, tuple[int, ...]]]) -> flo
         from onnx import shape_inference
     except ImportError:
         raise NetworkError('counting needs the package onnx; pip install onnx') from None
+    total: dict[str, float] = {}
     try:
-        return sum(_graph_flops(shape_inference.infer_shapes(
-            _with_sizes(onnx.load(str(path)), one), data_prop=True).graph) for one in shapes)
+        for one in shapes:
+            graph = shape_inference.infer_shapes(
+                _with_sizes(onnx.load(str(path)), one), data_prop=True).graph
+            for name, flops in _graph_flops(graph, onnx.numpy_helper.to_array).items():
+                total[name] = total.get(name, 0.0) + flops
     except (KeyError, ValueError, OSError, DecodeError, shape_inference.InferenceError) as error:
         raise NetworkError(f'{path}: its operations cannot be counted ({error}); give an '
                            'exported network and the shapes of its inputs') from None
+    return total
 
 
 def _with_sizes(model: Any, sizes: dict[str, tuple[int, ...]]) -> Any:
@@ -57,26 +68,29 @@ def _with_sizes(model: Any, sizes: dict[str, tuple[int, ...]]) -> Any:
     return model
 
 
-def _graph_flops(graph: Any) -> float:
+def _graph_flops(graph: Any, to_array: Callable[[Any], Any]) -> dict[str, float]:
     values = [*graph.input, *graph.output, *graph.value_info]
     shapes = {one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in values}
-    weights = {one.name: list(one.dims) for one in graph.initializer}
+    weights = {one.name: one for one in graph.initializer}
     origin = {name: node for node in graph.node for name in node.output}
-    total = 0.0
+    found: dict[str, float] = {}
     for node in graph.node:
-        if node.op_type in ('Conv', 'MatMul', 'Gemm') and not all(shapes[node.output[0]]):
+        if node.op_type not in ('Conv', 'MatMul', 'Gemm'):
+            continue
+        size = shapes[node.output[0]]
+        if not all(size):
             raise ValueError(f'the size of {node.output[0]} is not known')
-        if node.op_type == 'Conv':  # each output is a sum over one filter
-            total += 2.0 * math.prod(shapes[node.output[0]]) * math.prod(
-                _weight(node.input[1], weights, origin)[1:])
-        elif node.op_type in ('MatMul', 'Gemm'):
-            total += 2.0 * math.prod(shapes[node.output[0]]) * (
-                shapes.get(node.input[0]) or weights[node.input[0]])[-1]
-    return total
+        if node.op_type == 'Conv':  # each weight is used once a place
+            kept = to_array(_weight(node.input[1], weights, origin))
+            found[node.name] = 2.0 * np.count_nonzero(kept) * size[0] * math.prod(size[2:])
+        else:
+            inner = shapes.get(node.input[0]) or list(weights[node.input[0]].dims)
+            found[node.name] = 2.0 * math.prod(size) * inner[-1]
+    return found
 
 
-def _weight(name: str, weights: dict[str, list[int]], origin: dict[str, Any]) -> list[int]:
-    """Shape of a filter, also of one that is stored in eight or sixteen bits."""
+def _weight(name: str, weights: dict[str, Any], origin: dict[str, Any]) -> Any:
+    """A filter as stored, also one that is in eight or sixteen bits."""
     while name not in weights:
         name = origin[name].input[0]
     return weights[name]

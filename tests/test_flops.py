@@ -6,16 +6,28 @@ from pathlib import Path
 import pytest
 
 from perception.errors import NetworkError
-from perception.flops import count_flops, sgemm_flops
+from perception.flops import count_flops, layer_flops, sgemm_flops
 from perception.inference import WEIGHTS
 
 
 def test_lagr2008_by_hand() -> None:
-    """7x6 to 20 maps, 1x4 pool, 6x5 to 100 maps; rows 12 and columns 25 give one window."""
-    first = 2 * (12 - 6) * (25 - 5) * 20 * 3 * 7 * 6
-    second = 2 * 1 * 1 * 100 * 20 * 6 * 5
-    found = count_flops(WEIGHTS / 'lagr2008.onnx', [{'bands': (1, 3, 12, 25)}])
-    assert found == pytest.approx(first + second, rel=0.02)
+    """7x6 to 20 maps of one channel each, 1x4 pool, 6x5 to 100 maps of three; one window."""
+    layers = layer_flops(WEIGHTS / 'lagr2008.onnx', [{'bands': (1, 3, 12, 25)}])
+    first = 2 * (12 - 6) * (25 - 5) * 10 * 7 * 6
+    pick, second = 2 * 6 * 5 * 100, 2 * 1 * 1 * 100 * 6 * 5
+    assert layers == {'/first.0/Conv': first, '/first.1/Conv': first} | {
+        f'/picks.{k}/Conv': pick for k in range(3)} | {
+        f'/second.{k}/Conv': second for k in range(3)}
+
+
+def test_int8_counts_what_float32_does() -> None:
+    """Its layers are dense, but their zeros do no work; rounding makes a few more zeros."""
+    sizes = [{'bands': (1, 3, 20, 101)}]
+    dense = layer_flops(WEIGHTS / 'lagr2008_int8.onnx', sizes)
+    thin = layer_flops(WEIGHTS / 'lagr2008.onnx', sizes)
+    picks = sum(flops for name, flops in thin.items() if 'picks' in name)
+    assert len(dense) == 3
+    assert sum(dense.values()) == pytest.approx(sum(thin.values()) - picks, rel=0.03)
 
 
 def test_calls_add_up_and_grow_with_the_picture() -> None:

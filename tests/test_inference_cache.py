@@ -17,9 +17,9 @@ from perception.errors import NetworkError
 from perception.inference import cache, onnx_runtime, relay
 from perception.inference.build import build_apart
 from perception.inference.cache import Kept, Key
-from perception.inference.network import WEIGHTS
+from perception.inference.network import WEIGHTS, load_network
 from perception.inference.onnx_runtime import OrtSession
-from perception.inference.relay import Recipe, Relay
+from perception.inference.relay import Bounded, Recipe, Relay
 from perception.inference.session import Opened, Session
 from perception.inference.shapes import Sides, input_sizes
 
@@ -299,3 +299,14 @@ def test_sizes_of_the_shipped_networks_serve_as_probe() -> None:
     inputs = relay.probe(input_sizes(WEIGHTS / 'scene.onnx'))
     assert inputs['image'].shape == (1, 3, 384, 512)
     assert 250 < inputs['image'].max() <= 255
+
+
+def test_the_clock_of_a_gpu_is_that_of_whoever_ran_last() -> None:
+    built = opened(NETWORK.read_bytes())
+    built.device_ms = 1.25  # type: ignore[attr-defined]
+    session = Bounded(built, standby(), SIZES)
+    session.run(strip(41))
+    assert session.device_ms == 1.25
+    session.run(strip(SIZES['bands'].high[1] + 4))
+    assert session.device_ms is None
+    assert load_network('lagr2008', 'onnxruntime').device_ms is None

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver probe and memory on the device: one clear line where there is no GPU."""
 
+import inspect
 import os
+import re
 import subprocess
 import sys
 
@@ -46,6 +48,20 @@ def test_engines_say_why_before_their_library_is_loaded() -> None:
         assert 'driver' in told[engine]
 
 
+def test_memory_uses_names_that_the_bindings_have() -> None:
+    """Without a GPU each call answers with a status, and takes what it is given."""
+    runtime = pytest.importorskip('cuda.bindings.runtime')
+    used = set(re.findall(r'runtime\.(cuda\w+)', inspect.getsource(cuda)))
+    assert {'cudaEventCreate', 'cudaEventRecord', 'cudaEventElapsedTime',
+            'cudaEventSynchronize', 'cudaEventDestroy'} <= used
+    assert not [name for name in used if not hasattr(runtime, name)]
+    if cuda.absence():
+        mark = runtime.cudaEvent_t()
+        for answer in (runtime.cudaEventCreate(), runtime.cudaEventRecord(mark, 140_000_000),
+                       runtime.cudaEventElapsedTime(mark, mark)):
+            assert int(answer[0]) != 0
+
+
 def test_memory_keeps_what_it_is_given_or_names_what_is_missing() -> None:
     pytest.importorskip('cuda.bindings')
     if cuda.absence():
@@ -59,3 +75,6 @@ def test_memory_keeps_what_it_is_given_or_names_what_is_missing() -> None:
         assert memory.upload('bands', array) == memory.reserve('bands', array.shape)
         np.testing.assert_array_equal(memory.download('bands', array.shape), array)
     assert memory.stream != 0
+    for _ in range(3):  # three marks, and each pair of neighbours a time
+        memory.mark()
+    assert 0 <= memory.marked_ms() < 1000

@@ -73,6 +73,19 @@ def test_what_an_engine_returns_is_the_callers(tiny: Path, engine: str) -> None:
     assert found.dtype == np.float32
 
 
+@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino'])
+def test_inputs_of_any_layout_and_locked_ones_are_read(engine: str) -> None:
+    if engine != 'onnxruntime':
+        pytest.importorskip(engine)
+    session = open_session(WEIGHTS / 'lagr2008.onnx', engine, 'f32', 1).session
+    bands = np.random.default_rng(4).random((1, 3, 14, 41), np.float32)
+    (expected,) = session.run({'bands': bands})
+    locked = bands.copy()
+    locked.flags.writeable = False
+    for other in (locked, np.asfortranarray(bands), bands[..., ::-1].copy()[..., ::-1]):
+        np.testing.assert_array_equal(session.run({'bands': other})[0], expected)
+
+
 def test_more_shapes_than_are_kept(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('perception.inference.openvino.MOST_SHAPES', 2)
     ours, reference = (open_session(tiny, engine, 'f32', 1).session for engine in

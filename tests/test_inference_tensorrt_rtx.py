@@ -209,7 +209,10 @@ def test_onnx_runtime_is_held_to_the_provider_asked_for() -> None:
 
 
 def test_onnx_runtimes_tensorrt_is_told_the_sizes() -> None:
+    for _, asked in ort_gpu.TENSORRT.providers(SMALL, 140_000_000_000_000):
+        assert asked['user_compute_stream'] == '140000000000000'
     (name, options), (second, _) = ort_gpu.TENSORRT.providers(SMALL)
+    assert 'user_compute_stream' not in options
     assert (name, second) == ('TensorrtExecutionProvider', 'CUDAExecutionProvider')
     assert options['trt_profile_min_shapes'] == 'bands:1x3x12x25'
     assert options['trt_profile_max_shapes'] == 'bands:1x3x68x8192'

@@ -13,13 +13,13 @@ from perception.inference import load_network
 torch = pytest.importorskip('torch')
 
 from perception.training.export import (  # noqa: E402
-    SplitLagr,
     export_onnx,
     load_checkpoint,
     save_checkpoint,
     untrained,
 )
 from perception.training.networks import Lagr2008, first_table, second_table  # noqa: E402
+from perception.training.sparse import SparseLagr  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -78,10 +78,15 @@ def test_unit_is_tanh_of_gain_times_sum_plus_bias() -> None:
     torch.testing.assert_close(network(bands), torch.cat(features, 1), atol=1e-5, rtol=0)
 
 
-def test_split_export_equals_the_network() -> None:
+def test_sparse_export_equals_the_network_and_computes_its_connections() -> None:
     network = shaken('lagr2008').network.eval()
+    sparse = SparseLagr(network)
+    counts = [int(layer.weight.count_nonzero()) for layer in sparse.first]
+    assert counts == [10 * 7 * 6] * 2
+    assert [layer.weight.numel() for layer in sparse.second] == [100 * 6 * 5] * 3
+    assert all((pick.weight.sum((1, 2, 3)) == 1).all() for pick in sparse.picks)
     bands = torch.randn(2, 3, 20, 93, generator=torch.Generator().manual_seed(6))
-    torch.testing.assert_close(SplitLagr(network)(bands), network(bands), atol=1e-5, rtol=0)
+    torch.testing.assert_close(sparse(bands), network(bands), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize('architecture', ARCHITECTURES)

@@ -33,12 +33,13 @@ def bench(
 def _print_table(result: dict[str, Any]) -> None:
     typer.echo(f"yardstick {result['yardstick_ms']:.2f} ms (SGBM 3WAY, 640x480, 96 disparities)")
     typer.echo(f"{'stage':15}{'threads':>7} {'preset':9}{'network':10}{'engine':17}"
-               f"{'p50 ms':>8}{'p95 ms':>8}{'ratio':>8}{'roofline':>9}")
+               f"{'p50 ms':>8}{'p95 ms':>8}{'ratio':>8}{'roofline':>9}  clock, unless processor")
     for row in result['rows']:
         typer.echo(f"{row['name']:15}{row['threads']:7} {row['preset'] or '-':9}"
                    f"{row['network'] or '-':10}{_engine(row):17}"
                    f"{row['p50_ms']:8.2f}{row['p95_ms']:8.2f}{row['ratio']:8.3f}"
-                   f"{'' if row['roofline'] is None else format(row['roofline'], '9.2f')}")
+                   f"{'' if row['roofline'] is None else format(row['roofline'], '.2f'):>9}"
+                   f"{'' if row['clock'] == 'processor' else '  ' + row['clock']}")
 
 
 def _engine(row: dict[str, Any]) -> str:

@@ -115,6 +115,14 @@ class Memory(Protocol):
         """Wait for the stream and copy an array back."""
         ...
 
+    def mark(self) -> None:
+        """Note by the device's own clock when the stream comes to this place."""
+        ...
+
+    def marked_ms(self) -> float:
+        """Wait for the last mark; device time since the one before it [ms]."""
+        ...
+
 
 def open_memory() -> Memory:
     """
@@ -158,7 +166,8 @@ class BoundMemory:
         self._held: dict[str, tuple[int, int]] = {}  # address, bytes
         self.stream = int(self._done(
             self._runtime.cudaStreamCreateWithFlags(self._runtime.cudaStreamNonBlocking)))
-        weakref.finalize(self, _release, runtime, self._held, self.stream)
+        self._marks = [self._done(self._runtime.cudaEventCreate()) for _ in range(2)]
+        weakref.finalize(self, _release, runtime, self._held, self._marks, self.stream)
 
     def reserve(self, name: str, shape: tuple[int, ...]) -> int:
         """Address of room for this array; see ``Memory``."""
@@ -188,6 +197,16 @@ class BoundMemory:
         self._done(self._runtime.cudaStreamSynchronize(self.stream))
         return array
 
+    def mark(self) -> None:
+        """Note when the stream comes to this place; see ``Memory``."""
+        self._marks.reverse()
+        self._done(self._runtime.cudaEventRecord(self._marks[1], self.stream))
+
+    def marked_ms(self) -> float:
+        """Device time between the last two marks [ms]; see ``Memory``."""
+        self._done(self._runtime.cudaEventSynchronize(self._marks[1]))
+        return float(self._done(self._runtime.cudaEventElapsedTime(*self._marks)))
+
     def _done(self, result: tuple[Any, ...]) -> Any:
         """What a call returned beside its status, which must be 0."""
         status, *values = result
@@ -198,10 +217,14 @@ class BoundMemory:
         return values[0] if values else None
 
 
-def _release(runtime: Any, held: dict[str, tuple[int, int]], stream: int) -> None:
-    """Give memory and stream back; at the end of a process the driver may be gone already."""
+def _release(
+    runtime: Any, held: dict[str, tuple[int, int]], marks: list[Any], stream: int
+) -> None:
+    """Give all of it back; at the end of a process the driver may be gone already."""
     for address, _ in held.values():
         runtime.cudaFree(address)
+    for mark in marks:
+        runtime.cudaEventDestroy(mark)
     runtime.cudaStreamDestroy(stream)
 
 
@@ -212,6 +235,7 @@ class TorchMemory:
         self._torch: Any = torch
         self._stream: Any = self._torch.cuda.Stream()
         self._held: dict[str, Any] = {}
+        self._marks = [self._torch.cuda.Event(enable_timing=True) for _ in range(2)]
         self.stream = int(self._stream.cuda_stream)
 
     def reserve(self, name: str, shape: tuple[int, ...]) -> int:
@@ -237,3 +261,13 @@ class TorchMemory:
             flat = self._held[name][:prod(shape)].cpu()
         self._stream.synchronize()
         return np.asarray(flat.numpy(), np.float32).reshape(shape)
+
+    def mark(self) -> None:
+        """Note when the stream comes to this place; see ``Memory``."""
+        self._marks.reverse()
+        self._marks[1].record(self._stream)
+
+    def marked_ms(self) -> float:
+        """Device time between the last two marks [ms]; see ``Memory``."""
+        self._marks[1].synchronize()
+        return float(self._marks[0].elapsed_time(self._marks[1]))

@@ -24,6 +24,7 @@ from perception.inference.session import (
     AUTO_ORDER,
     GPU_ENGINES,
     Opened,
+    device_ms,
     one_line,
     open_session,
 )
@@ -108,6 +109,11 @@ class Network:
     def engine(self) -> str:
         """Name of the engine that runs it."""
         return self.opened.session.engine
+
+    @property
+    def device_ms(self) -> float | None:
+        """How long a GPU worked on the last strip, by its own clock [ms]; None on a CPU."""
+        return device_ms(self.opened.session)
 
     @property
     def packed(self) -> bool:

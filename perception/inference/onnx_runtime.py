@@ -52,14 +52,9 @@ def open_engine(path: Path, precision: Precision, threads: int) -> OrtSession:
     """
     if precision not in PRECISIONS:
         raise NetworkError(f'onnxruntime: computes in {", ".join(PRECISIONS)}, not in {precision}')
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    options.log_severity_level = 3
     try:
         session = ort.InferenceSession(
-            path.read_bytes(), options, providers=['CPUExecutionProvider']
+            path.read_bytes(), session_options(threads), providers=['CPUExecutionProvider']
         )
     except ORT_ERRORS as error:
         raise NetworkError(
@@ -67,3 +62,13 @@ def open_engine(path: Path, precision: Precision, threads: int) -> OrtSession:
             'lagr export again'
         ) from None
     return OrtSession(session, 'onnxruntime', precision)
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """What ``open_engine`` asks of ONNX Runtime."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    options.log_severity_level = 3
+    return options

@@ -27,7 +27,7 @@ class OpenVinoSession:
     """
     One compiled model for each shape of inputs: faster by a quarter than one of any shape.
 
-    A new shape takes its first call 50 to 300 ms longer. What ``run`` returns is new memory every
+    A new shape takes its first call 50 to 300 ms longer. OpenVINO writes into new memory every
     time; outputs of many channels are views of it, their channels last in memory.
     """
 
@@ -38,27 +38,41 @@ class OpenVinoSession:
     ) -> None:
         self.precision = precision
         self._model, self._turned, self._ready = model, turned, ready
-        self._names = {port.any_name for port in model.inputs}
-        self._requests: OrderedDict[Shapes, Any] = OrderedDict()
+        self._tensor = _library().Tensor
+        self._places = {port.any_name: k for k, port in enumerate(model.inputs)}
+        self._requests: OrderedDict[Shapes, tuple[Any, Shapes]] = OrderedDict()
 
     def run(self, inputs: dict[str, Float]) -> list[Float]:
         """Outputs in the order of the file; see ``Session``."""
-        if inputs.keys() != self._names:  # it would go on with what an input held before
-            raise NetworkError(f'openvino: inputs are {sorted(self._names)}, not {sorted(inputs)}')
+        if inputs.keys() != self._places.keys():  # else one would hold what it did before
+            raise NetworkError(
+                f'openvino: inputs are {sorted(self._places)}, not {sorted(inputs)}')
         try:
-            request = self._request(inputs)
-            found = request.infer(inputs, share_inputs=True, share_outputs=True)
+            request, sizes = self._request(inputs)
+            own = [np.empty(size, np.float32) for size in sizes]
+            for name, array in inputs.items():
+                request.set_input_tensor(self._places[name], self._shared(array))
+            for k, array in enumerate(own):
+                request.set_output_tensor(k, self._shared(array))
+            request.infer(share_outputs=True)
         except OPENVINO_ERRORS as error:
             raise NetworkError(f'openvino: {one_line(error)}') from None
-        own = [np.array(array, np.float32) for array in found.values()]  # reused at the next call
         return [array.transpose(0, 3, 1, 2) if turned else array
                 for array, turned in zip(own, self._turned, strict=True)]
 
-    def _request(self, inputs: dict[str, Float]) -> Any:
+    def _shared(self, array: Float) -> Any:
+        """Tensor in the memory of an array, or of a copy where OpenVINO could not use that."""
+        if array.dtype == np.float32 and array.flags.carray:
+            return self._tensor(array, shared_memory=True)
+        return self._tensor(np.array(array, np.float32, order='C'), shared_memory=False)
+
+    def _request(self, inputs: dict[str, Float]) -> tuple[Any, Shapes]:
+        """Request for inputs of these shapes, and the shapes of its outputs."""
         shapes = tuple(array.shape for array in inputs.values())
         if shapes not in self._requests:
             self._model.reshape({name: list(array.shape) for name, array in inputs.items()})
-            self._requests[shapes] = self._ready(self._model)
+            request = self._ready(self._model)
+            self._requests[shapes] = request, tuple(tuple(o.shape) for o in request.model_outputs)
             if len(self._requests) > MOST_SHAPES:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(shapes)
@@ -83,22 +97,39 @@ def open_engine(path: Path, precision: Precision, threads: int) -> OpenVinoSessi
     core = openvino.Core()
     if precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
         raise NetworkError('openvino: this CPU has no bf16; choose precision f32 or int8')
-    properties = {
+    model, turned = read_network(path, core)
+    asked = properties(precision, threads)
+    return OpenVinoSession(
+        model, turned, precision,
+        lambda fixed: core.compile_model(fixed, 'CPU', asked).create_infer_request())
+
+
+def properties(precision: Precision, threads: int) -> dict[str, Any]:
+    """What is asked of OpenVINO when it compiles for this CPU."""
+    return {
         'INFERENCE_PRECISION_HINT': HINTS[precision], 'INFERENCE_NUM_THREADS': threads,
         'NUM_STREAMS': 1, 'ENABLE_CPU_PINNING': False, 'ENABLE_HYPER_THREADING': True,
     }
+
+
+def read_network(path: Path, core: Any) -> tuple[Any, list[bool]]:
+    """
+    Model of an ``.onnx`` file, and which of its outputs are left as (N, H, W, C).
+
+    Raises
+    ------
+    NetworkError
+        The file is no network.
+    """
     try:
         model = core.read_model(path)
         turned = [_has_many_channels(output.partial_shape) for output in model.outputs]
-        model = _with_channels_last(model, turned, openvino)
+        return _with_outputs(model, turned, _library()), turned
     except OPENVINO_ERRORS as error:
         raise NetworkError(
             f'{path}: OpenVINO cannot load it ({one_line(error)}); restore the file or run '
             'lagr export again'
         ) from None
-    return OpenVinoSession(
-        model, turned, precision,
-        lambda fixed: core.compile_model(fixed, 'CPU', properties).create_infer_request())
 
 
 def _library() -> Any:
@@ -116,9 +147,11 @@ def _has_many_channels(shape: Any) -> bool:
                 and shape[1].get_length() >= MANY_CHANNELS)
 
 
-def _with_channels_last(model: Any, turned: list[bool], openvino: Any) -> Any:
-    """The model with these outputs left as (N, H, W, C)."""
+def _with_outputs(model: Any, turned: list[bool], openvino: Any) -> Any:
+    """The model with float32 outputs, these left as (N, H, W, C)."""
     steps = openvino.preprocess.PrePostProcessor(model)
+    for output in range(len(turned)):
+        steps.output(output).tensor().set_element_type(openvino.Type.f32)
     for output in np.flatnonzero(turned).tolist():
         steps.output(output).model().set_layout(openvino.Layout('NCHW'))
         steps.output(output).tensor().set_layout(openvino.Layout('NHWC'))

@@ -18,7 +18,7 @@ from perception.inference.network import read_spec
 from perception.inference.onnx_runtime import ORT_ERRORS, PRECISIONS, OrtSession
 from perception.inference.session import one_line
 from perception.inference.shapes import Manifest, input_sizes
-from perception.types import Engine
+from perception.types import Engine, Float
 
 INSTALL = ("pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]': the two "
            'fill the same folder')
@@ -58,17 +58,23 @@ class Provider:
         options.log_severity_level = 3
         if hasattr(ort, 'preload_dlls'):
             ort.preload_dlls()  # CUDA and cuDNN where pip has put them; from 1.21 on
+        memory = None if cuda.memory_absence() else cuda.open_memory()
+        asked = self.providers(path, memory.stream if memory else None)
         try:
-            session = ort.InferenceSession(path.read_bytes(), options, self.providers(path))
+            session = ort.InferenceSession(path.read_bytes(), options, asked)
         except ORT_ERRORS as error:
             raise NetworkError(
                 f'{path}: {self.engine} cannot load it ({one_line(error)})') from None
         require_provider(session, self.name)
-        return OrtSession(session, self.engine, precision)
+        return OrtSession(session, self.engine, precision) if memory is None else (
+            ClockedSession(session, self.engine, precision, memory))
 
-    def providers(self, path: Path) -> list[tuple[str, dict[str, str]]]:
+    def providers(
+        self, path: Path, stream: int | None = None
+    ) -> list[tuple[str, dict[str, str]]]:
         """What ONNX Runtime is asked for, with options; f32 is not shortened to TF32."""
-        plain = (CUDA_PROVIDER, {'use_tf32': '0'})
+        shared = {} if stream is None else {'user_compute_stream': str(stream)}
+        plain = (CUDA_PROVIDER, {'use_tf32': '0', **shared})
         if self.name == CUDA_PROVIDER:
             return [plain]
         sizes = input_sizes(path)
@@ -78,8 +84,31 @@ class Provider:
         return [(TENSORRT_PROVIDER, {
             'trt_profile_min_shapes': shapes[0], 'trt_profile_opt_shapes': shapes[1],
             'trt_profile_max_shapes': shapes[2], 'trt_engine_cache_enable': 'True',
-            'trt_engine_cache_path': str(kept),
+            'trt_engine_cache_path': str(kept), **shared,
         }), plain]
+
+
+class ClockedSession(OrtSession):
+    """
+    Runs on the stream of ``memory``, whose clock it reads.
+
+    ``device_ms`` is how long the GPU was at the last run, copies included.
+    """
+
+    def __init__(
+        self, session: ort.InferenceSession, engine: str, precision: str, memory: cuda.Memory
+    ) -> None:
+        super().__init__(session, engine, precision)
+        self._memory = memory
+        self.device_ms: float | None = None
+
+    def run(self, inputs: dict[str, Float]) -> list[Float]:
+        """Outputs in the order of the file; see ``Session``."""
+        self._memory.mark()
+        found = super().run(inputs)
+        self._memory.mark()
+        self.device_ms = self._memory.marked_ms()
+        return found
 
 
 def require_provider(session: Any, name: str) -> None:

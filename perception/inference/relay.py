@@ -16,7 +16,7 @@ import numpy as np
 from perception.errors import NetworkError
 from perception.inference import cache
 from perception.inference.cache import Kept, Key
-from perception.inference.session import Session, engine_module
+from perception.inference.session import Session, device_ms, engine_module
 from perception.inference.shapes import Sides, probe
 from perception.types import Engine, Float, Precision
 
@@ -74,19 +74,24 @@ class Bounded:
     def __init__(self, built: Session, standby: Session, sizes: dict[str, Sides]) -> None:
         self._built, self._standby, self._sizes = built, standby, sizes
         self.engine, self.precision = built.engine, built.precision
-        self._told = False
+        self._told, self._last = False, built
 
     def run(self, inputs: dict[str, Float]) -> list[Float]:
         """Outputs of the one that takes these sizes; see ``Session``."""
-        if all(holds(self._sizes[name], array.shape) for name, array in inputs.items()
-               if name in self._sizes):
-            return self._built.run(inputs)
-        if not self._told:
+        fits = all(holds(self._sizes[name], array.shape) for name, array in inputs.items()
+                   if name in self._sizes)
+        self._last = self._built if fits else self._standby
+        if not fits and not self._told:
             LOG.warning('%s was not built for inputs of %s: %s runs them; see lagr export '
                         '--largest', self.engine, [one.shape for one in inputs.values()],
                         self._standby.engine)
             self._told = True
-        return self._standby.run(inputs)
+        return self._last.run(inputs)
+
+    @property
+    def device_ms(self) -> float | None:
+        """Of the one that ran last; see ``device_ms`` of the module session."""
+        return device_ms(self._last)
 
 
 def holds(sides: Sides, shape: tuple[int, ...]) -> bool:
@@ -111,6 +116,11 @@ class Relay:
     def run(self, inputs: dict[str, Float]) -> list[Float]:
         """Outputs of whichever serves now; see ``Session``."""
         return self._session.run(inputs)
+
+    @property
+    def device_ms(self) -> float | None:
+        """Of whichever serves now; see ``device_ms`` of the module session."""
+        return device_ms(self._session)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until the build has ended, well or not; whether it has."""

@@ -61,6 +61,11 @@ class Session(Protocol):
         ...
 
 
+def device_ms(session: Session) -> float | None:
+    """How long a GPU worked in the last run, by its own clock [ms]; None = by none is known."""
+    return getattr(session, 'device_ms', None)
+
+
 class EngineModule(Protocol):
     """What the module of an engine offers."""
 

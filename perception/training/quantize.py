@@ -5,7 +5,8 @@ A network file for int8: what OpenVINO, TensorRT and ONNX Runtime all take.
 Every convolution reads int8 values through a pair of QuantizeLinear and DequantizeLinear:
 weights with one scale a channel, activations with one a tensor, all symmetric (zero point 0),
 biases float. What comes out of a convolution stays as it is, so that engines fuse bias, ReLU and
-the next rounding into it. Inputs and outputs are float32 as before.
+the next rounding into it. Inputs and outputs are float32 as before. Convolutions that were thinned
+out for float32 are dense again (``densified``).
 """
 
 import contextlib
@@ -42,6 +43,7 @@ from perception.inference import (
 from perception.inference.shapes import Manifest
 from perception.scene import SceneNetwork, SceneSpec, load_scene_network
 from perception.training.calibration_feeds import Feeds
+from perception.training.dense import densified
 from perception.training.export import rows_on_one_line
 from perception.types import Float
 
@@ -160,8 +162,8 @@ def check_request(path: Path, out: Path, kept: Sequence[str] = ()) -> Network | 
 
 
 def layers(path: Path) -> list[str]:
-    """Names of the convolutions of an ``.onnx`` file, in its order."""
-    return [node.name for node in onnx.load(path).graph.node if node.op_type == LAYER]
+    """Names of the convolutions that are made of an ``.onnx`` file, in its order."""
+    return [node.name for node in densified(onnx.load(path)).graph.node if node.op_type == LAYER]
 
 
 def split(sources: Sequence[Sequence[Feeds]]) -> tuple[list[Feeds], list[Feeds]]:
@@ -197,7 +199,7 @@ def write_int8(path: Path, out: Path, fit: Sequence[Feeds], recipe: Recipe) -> N
     method, options = METHODS[recipe.method]
     with _quiet():
         quantize_static(
-            str(path), str(out), _Reader(fit), quant_format=QuantFormat.QDQ,
+            densified(onnx.load(path)), str(out), _Reader(fit), quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, per_channel=True,
             calibrate_method=method, op_types_to_quantize=[LAYER],
             nodes_to_exclude=list(recipe.kept), extra_options={**OPTIONS, **options})
