@@ -7,6 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile('no deadline', deadline=None)  # a busy machine fails no test
+settings.load_profile('no deadline')
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
