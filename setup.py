@@ -16,7 +16,7 @@ ROS = [
         'rclpy[fastrtps]', 'sensor-msgs', 'nav-msgs', 'geometry-msgs', 'diagnostic-msgs',
         'lifecycle-msgs', 'visualization-msgs', 'std-srvs')
 ]
-TEST = ['pytest >= 8', 'pytest-timeout', 'pytest-xdist >= 3.5', 'hypothesis', 'psutil',
+TEST = ['pytest >= 8', 'pytest-timeout', 'pytest-xdist >= 3.8', 'hypothesis', 'psutil',
         'setuptools >= 70.1']
 
 setup(

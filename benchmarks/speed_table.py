@@ -56,13 +56,13 @@ same rounds. Accuracy of each precision: [precision.md](precision.md).
 
 ## What limits each stage
 
-Figures of a profile of the same frame, shares of a stage's time.
+Figures of a profile of the same frame, shares of a stage's time. What neither OpenCV nor NumPy
+does in a call or two are compiled loops (`perception/*_loops.py`).
 
-- `rectify`: two remaps.
-- `stereo`: seven tenths are one SGBM call at half size, on one thread as fast as OpenCV does it; a
-  quarter is the sub-pixel refinement, box filters over the half-size picture.
+- `rectify`: reading the pictures at other places: two thirds the colour one, by OpenCV.
+- `stereo`: more than eight tenths are one SGBM call at half size, on one thread as fast as OpenCV
+  does it (its wheel uses vectors of 128 bits); a tenth is the sub-pixel refinement.
 - `preprocess`: nearly all in OpenCV: normalising filters, warps, colour conversion.
-  Nothing loops over windows; bands of one strip are normalised in one call.
 - `network`: [layer by layer](layers.md). In f32 nine tenths of the operations of `default` run at
   0.8 to 1.0 of the peak; the rest of its time are depthwise convolutions, layouts, gaps of strips
   and cold caches. The classes of all windows take 0.2 to 0.3 ms. int8 of ONNX Runtime is slower
@@ -71,11 +71,12 @@ Figures of a profile of the same frame, shares of a stage's time.
   {dense}. Stereo, and the
   passes over its 209 thousand band pixels (3.4 times those of 7 bands: warps and the normalising
   filter, a third each), are seven tenths of the aim before network and map begin.
-- `map`: some 300 NumPy calls over 77 thousand depth points, 14 thousand of them new evidence, on
-  28 thousand points of the map; no call dominates. A quarter each goes into telling points apart
-  and into placing windows, a sixth each into merging points and into the grid.
-- `learning`: half are two passes of SGD, a quarter labels near windows; an old view is labelled
-  in hindsight about every sixth frame.
+- `map`: an eighth tells 77 thousand depth points apart, two fifths place windows and depth points,
+  half merge 14 thousand of them with 21 thousand points of the map and make the grid. Each loop
+  reads what lies in the second-level cache or beyond once: memory, not arithmetic, is the limit,
+  and fewer points would be the next step.
+- `learning`: frames that only learn take 1 ms; those that note places or label an old view in
+  hindsight, about one in two, take up to three.
 
 ## Two threads
 
@@ -95,8 +96,8 @@ use two cores, and leaves it out of a node.
 
 The rows `threads` 2 are the time from result to result of frames in a row, without learning, by
 the clock on the wall in yardsticks so timed; they mean something only on two idle cores. Python's
-lock makes each half dearer by about 15 % while the other runs, so two threads take 0.6 to 0.7 of
-the time of one, not half. BLAS must not have threads of its own (`OPENBLAS_NUM_THREADS=1`, which
+lock is let go by OpenCV, the engines and the compiled loops, so two threads take little more than
+half the time of one. BLAS must not have threads of its own (`OPENBLAS_NUM_THREADS=1`, which
 `lagr` and the nodes set): they wait with a core to themselves, and two threads then gain next to
 nothing.
 

@@ -22,6 +22,7 @@ from perception.nodes.fastdds import apply_profile
 from perception.nodes.stop import Stop
 from perception.nodes.wire import message_class
 
+KNOWN_S = 4.0  # Fast DDS: every process is heard again after 3 s, what was lost of it after 1 s
 QUIET_S = 1.0  # no subscriber added for so long
 LINGER_S = 1.0  # at the end: messages on their way go with the process that sent them
 PATIENCE_S = 10.0
@@ -56,7 +57,12 @@ class Player:
                            'of a type that is not installed')
 
     def wait_for_subscribers(self, stopped: Callable[[float], bool]) -> None:
-        """Wait until every image topic has a subscriber and none was added for a second."""
+        """
+        Wait until every image topic has a subscriber and none was added for a second.
+
+        At least until all processes that run must be known: two that subscribe alike may be
+        found seconds apart, and the later one would miss the beginning.
+        """
         names = {kind.replace('/', '/msg/') for kind in IMAGE_TYPES}
         images = [t for t in self._publishers
                   if self._bag.topics[t] in names and not t.startswith('/truth')]
@@ -66,7 +72,8 @@ class Player:
             counts = {t: p.get_subscription_count() for t, p in self._publishers.items()}
             if sum(counts.values()) != before:
                 before, changed = sum(counts.values()), monotonic()
-            if all(counts[t] for t in images) and monotonic() - changed >= QUIET_S:
+            quiet = monotonic() >= max(started + KNOWN_S, changed + QUIET_S)
+            if quiet and all(counts[t] for t in images):
                 return
             if stopped(0.05):
                 return

@@ -3,12 +3,18 @@
 
 import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
-_DOMAINS = iter(range(1 + os.getpid() % 7 * 14, 101))
+# Workers of one run take turns; runs side by side mostly begin elsewhere.
+_RUN = crc32(os.environ.get('PYTEST_XDIST_TESTRUNUID', str(os.getpid())).encode()) % 6 * 16
+_WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+_WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
+_DOMAINS = (1 + number % 100 for number in count(_RUN + _WORKER, _WORKERS))
 
 
 @pytest.fixture(scope='module')
@@ -24,6 +30,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def nodes(watched: Any) -> Iterator[Any]:
     """The module's watched graph for one test, whose programs end with it."""
     watched.forget()
+    watched.diagnostics.clear()
     yield watched
     watched.end_programs()
 

@@ -120,7 +120,7 @@ class Graph:
         self._changed = threading.Condition()
         self.environment = dict(os.environ) | {
             'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-            'ROS_LOG_DIR': str(folder / 'log'), 'PYTHONUNBUFFERED': '1',
+            'ROS_LOG_DIR': str(folder / 'log'), 'PYTHONUNBUFFERED': '1', 'PYTHONFAULTHANDLER': '1',
         }
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
         self._context = rclpy.Context()

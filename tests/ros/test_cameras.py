@@ -66,16 +66,15 @@ def test_one_camera_needs_its_mount_and_says_so(nodes):
     assert up.running
 
 
-def test_one_camera_with_its_height(nodes, repository, tmp_path):
+def test_one_camera_with_its_height(cameras, repository, tmp_path):
     text = 'mount:\n  height_m: 1.06\n  pitch_rad: 0.09'
     bag = drives.copy(repository / 'bags' / 'demo', tmp_path / 'mono',
                       keep=lambda topic: '/left/' in topic or topic == '/odom')
-    nodes.end_programs()
-    up = nodes.start('lagr', 'up', '--params', nodes.params(text))
+    up = cameras.start('lagr', 'up', '--params', cameras.params(text))
     up.wait_for('loaded')
-    nodes.start('lagr', 'play', str(bag))
-    assert (wait_for_map(nodes) >= 0).sum() > 100
-    assert 'mount: left_optical: plane' in values(nodes.wait_for_ok(TRANSFORMS))['source']
+    cameras.start('lagr', 'play', str(bag), '--loop')
+    assert (wait_for_map(cameras) >= 0).sum() > 100
+    assert 'mount: left_optical: plane' in values(cameras.wait_for_ok(TRANSFORMS))['source']
 
 
 def test_mount_from_a_calibration_file(nodes, tmp_path):

@@ -65,6 +65,7 @@ def test_a_clock_that_stands_still(nodes):
 
 def test_a_frame_that_changes_its_name_takes_its_own_mount(nodes):
     up, _, _ = start_all(nodes, '--fault', 'frame')
+    nodes.wait_for_count(POINTS, 1)  # the map can be here first
     assert nodes.messages[POINTS][-1].header.frame_id == 'left_optical'
     nodes.programs[-1].signal(signal.SIGUSR1)
     nodes.wait(lambda: nodes.messages[POINTS][-1].header.frame_id == 'other_optical',

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images through Fast DDS: with the profile everything arrives, without it the loss is named."""
 
+from collections.abc import Iterator
+
 import pytest
 from graph import Graph, values
 
@@ -10,16 +12,23 @@ INPUT = '/traversability_node: input'
 
 
 @pytest.fixture(scope='module')
-def nodes(graph: Graph) -> Graph:
+def watched(graph: Graph) -> Graph:
     graph.watch('/costmap', 'nav_msgs/OccupancyGrid', keep=True)
     graph.start('odometry.py')
     return graph
 
 
+@pytest.fixture
+def nodes(watched: Graph) -> Iterator[Graph]:
+    watched.forget()
+    watched.diagnostics.clear()
+    yield watched
+    watched.end_programs(keep=1)
+
+
 @pytest.mark.parametrize('size', ['640x480', '1280x720'])
 @pytest.mark.parametrize('qos', ['--best-effort', ''])
 def test_with_the_profile_both_kinds_of_images_arrive(nodes, repository, size, qos):
-    nodes.forget()
     up = nodes.start('lagr', 'up', '--params', str(repository / 'config' / 'default.yaml'))
     camera = nodes.start('camera.py', '--size', size, '--rate', '5', *([qos] if qos else []))
     nodes.wait_for_count('/costmap', 10)
@@ -30,7 +39,6 @@ def test_with_the_profile_both_kinds_of_images_arrive(nodes, repository, size, q
 
 
 def test_without_the_profile_reliable_arrives(nodes):
-    nodes.forget()
     up = nodes.start('lagr', 'up')
     camera = nodes.start('camera.py', '--rate', '5', profile=False)
     nodes.wait_for_count('/costmap', 40)
@@ -40,7 +48,6 @@ def test_without_the_profile_reliable_arrives(nodes):
 
 
 def test_without_the_profile_best_effort_is_lost_and_said(nodes):
-    nodes.forget()
     up = nodes.start('lagr', 'up')
     camera = nodes.start('camera.py', '--rate', '5', '--best-effort', profile=False)
     status = nodes.wait_for_status(INPUT, 'Fast DDS loses large best-effort messages', b'\x02')
