@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.contrast_loops import set_colour
+from perception.contrast_loops import set_colour, smoothed
 from perception.errors import ImageError
 from perception.pyramid import COLUMN_STRIDE, WINDOW_COLUMNS, WINDOW_ROWS, Band, Pyramid
 from perception.sheet import inside_columns, lay_sheet, shifted
@@ -341,9 +341,8 @@ def _kernel() -> Float:
 
 def _local_mean(values: Float | Image, mask: Image | None) -> Float:
     """Weighted mean over the 16 x 16 neighbourhood, of real pixels only."""
-    k = _kernel()
-    mean = cv2.sepFilter2D(values, cv2.CV_32F, k, k, borderType=cv2.BORDER_REFLECT)
+    mean = smoothed(values.astype(np.float32), _kernel())
     if mask is not None:
-        weight = cv2.sepFilter2D(mask, cv2.CV_32F, k, k, borderType=cv2.BORDER_REFLECT)
+        weight = smoothed(mask.astype(np.float32), _kernel())
         cv2.divide(mean, cv2.max(weight, 1e-3), scale=255.0, dst=mean)
     return np.asarray(mean, np.float32)

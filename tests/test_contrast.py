@@ -17,6 +17,7 @@ from perception.contrast import (
     normalize_lcn,
     pack_strips,
 )
+from perception.contrast_loops import smoothed
 from perception.errors import ImageError
 from perception.horizon import apply_affine
 from perception.inference import network_path, read_manifest
@@ -196,3 +197,13 @@ def test_chroma_is_centred_and_scaled():
 def test_wrong_size_is_refused():
     with pytest.raises(ImageError, match=r'image is 100x50, its camera says 520x380'):
         band_strips(np.zeros((50, 100, 3), np.uint8), build_pyramid(plane()), 'lcn')
+
+
+@pytest.mark.parametrize('shape', [(11, 29), (3, 17), (1, 1), (40, 5)])
+def test_smoothing_is_a_filter_along_rows_and_columns(shape):
+    taps = np.linspace(-0.2, 0.5, 16).astype(np.float32) ** 2
+    values = np.random.default_rng(3).uniform(0, 255, shape).astype(np.float32)
+    padded = np.pad(values.astype(float), ((8, 7), (8, 7)), mode='symmetric')
+    expected = np.array([[taps @ padded[y:y + 16, x:x + 16] @ taps for x in range(shape[1])]
+                         for y in range(shape[0])])
+    np.testing.assert_allclose(smoothed(values, taps), expected, rtol=2e-6)
