@@ -104,6 +104,7 @@ nothing.
 ## Memory
 
 {soak}
+About 120 MB of it are Numba with LLVM, which compile the loops.
 """
 
 

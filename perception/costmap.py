@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.config import CostConfig, MapConfig
-from perception.grid_loops import costs, neighbour_sums, sampled, scores, summed, window_cells
+from perception.grid_loops import (
+    UNKNOWN,
+    costs,
+    neighbour_sums,
+    sampled,
+    scores,
+    summed,
+    window_cells,
+)
 from perception.polar_geometry import (
     hyperbolic_start,
     planning_cells,
@@ -110,7 +118,7 @@ def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Cost
     sums = _reduced(state.histogram.T, config)
     around = planning_sums(state, sums, polar_map.config, table.rings).reshape(2, -1)
     far = costs(around, around, _settings(config))
-    data = sampled(far, table.cell)
+    data = sampled(np.append(far, np.int8(UNKNOWN)), table.cell)
     window = (slice(table.row, table.row + len(table.near)),
               slice(table.column, table.column + table.near.shape[1]))
     near = _near_occupancy(state.points_odom, sums, config, table, corner)

@@ -199,10 +199,10 @@ def costs(sums: Float, own: Float, settings: Float) -> NDArray[np.int8]:
 
 @compiled(types.int8[:, ::1], given(types.int8, 1), given(I4, 2))
 def sampled(cost: NDArray[np.int8], cell: Index) -> NDArray[np.int8]:
-    """Cost (M,) of the cell that each place (H, W) shows, (H, W); unknown one past the last."""
+    """Cost (M,) of the cell that each place (H, W) shows, (H, W)."""
     grid = np.empty(cell.shape, np.int8)
     for row in range(len(cell)):
         shown, to = cell[row], grid[row]
         for i in range(len(shown)):
-            to[i] = cost[shown[i]] if shown[i] < len(cost) else UNKNOWN
+            to[i] = cost[np.uint32(shown[i])]  # without a sign: none is taken from the end
     return grid

@@ -132,6 +132,28 @@ def merge(older: Part, newer: Part, slot: Index) -> Part:
     return merged
 
 
+@compiled(types.void, given(F4, 2), given(F8, 1), I8[::1])
+def leave_out(planes: Float, height: Float, cell: Cells) -> None:
+    """
+    Take points without weight, or without a height, out of their cells.
+
+    Parameters
+    ----------
+    planes : (5, N) float32
+        Evidence of each point, >= 0.
+    height : (N,) float64 [m]
+    cell : (N,) int64
+        Internal cell of each point; becomes -1.
+    """
+    total = np.zeros(len(cell), np.float32)
+    for k in range(len(planes)):
+        row = planes[k]
+        for i in range(len(row)):
+            total[i] += row[i]
+    for i in range(len(cell)):
+        cell[i] = cell[i] if total[i] > 0 and np.isfinite(height[i]) else OUTSIDE
+
+
 @compiled(types.Tuple((F4[:, ::1], I8[::1])), given(F4, 2), given(I8, 1), F4, F4)
 def fade(planes: Float, cell: Cells, factor: float, least: float) -> tuple[Float, Cells]:
     """

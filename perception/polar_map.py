@@ -24,7 +24,7 @@ from perception.polar_geometry import (
     fine_shape,
     planning_shape,
 )
-from perception.polar_loops import OUTSIDE, fade, merge
+from perception.polar_loops import OUTSIDE, fade, leave_out, merge
 from perception.types import CLASSES, Cells, Evidence, Float, Index, Mask
 
 FORGOTTEN = 1e-3
@@ -175,10 +175,10 @@ class PolarMap:
         if points.ndim != 2 or points.shape[1] != 3 or len(points) != len(histogram):
             raise ValueError(f'points {points.shape} do not match histogram {histogram.shape}')
         planes = np.array(histogram.T, np.float32, order='C')  # copies: the caller owns his own
-        points = np.array(points.T, float, order='C').T
-        cell = _cells(points, self.centre_m, self.config)
-        cell[(planes.sum(0) <= 0) | ~np.isfinite(points[:, 2])] = OUTSIDE
-        self._new.append(MapState(self.centre_m, points, planes.T,
+        xyz = np.array(points.T, float, order='C')
+        cell = _cells(xyz.T, self.centre_m, self.config)
+        leave_out(planes, xyz[2], cell)
+        self._new.append(MapState(self.centre_m, xyz.T, planes.T,
                                   np.ones(len(cell), np.int32), cell))
 
     def planning(self) -> PlanningMap:
