@@ -21,7 +21,6 @@ PATIENT = """input:
   odometry_topic: /odom
   pose_tolerance_s: 2.0
   stale_after_s: 60.0"""  # heard from its first message; bounds by the clock beyond any load
-ENOUGH = 10  # frames: a busy machine may drop the others, and counts them
 SAME_CELLS = 0.999  # share of equal cells: points travel as float32, poses as quaternions
 
 
@@ -101,7 +100,7 @@ def test_demo_at_recorded_speed_answers_or_counts_every_frame(nodes, repository)
     play(nodes, bag)
     counts = all_accounted_for(nodes, len(inputs))
     nodes.wait_for_count(COSTMAP, counts['answered'])
-    assert counts['answered'] >= ENOUGH, counts
+    assert counts['answered'] >= 0.9 * len(inputs), counts
     for topic in (COSTMAP, IMAGE, POINTS):
         found = stamps(nodes.messages[topic])
         assert set(found[:counts['answered']]) <= set(inputs), topic
@@ -141,7 +140,7 @@ def test_the_live_map_is_the_replayed_one(nodes, repository, request, tmp_path, 
     play(nodes, bag, '--rate', '0.5')
     counts = all_accounted_for(nodes, frames)
     assert counts['refused'] == counts['without_plane'] == 0, counts
-    assert counts['answered'] >= ENOUGH, counts
+    assert counts['answered'] >= 0.9 * frames, counts
     nodes.wait_for_count(COSTMAP, counts['answered'])
     poses_were_those_of_the_stamps(nodes)
     found = dict(zip(stamps(nodes.messages[COSTMAP]), map(cells, nodes.messages[COSTMAP]),
