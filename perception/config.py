@@ -54,7 +54,7 @@ class InputConfig(Section):
 
 
 class StereoConfig(Section):
-    """Stereo matching (OpenCV SGBM, three-way)."""
+    """Stereo matching (semi-global, along three paths)."""
 
     scale: int = Field(2, ge=1, le=4, description='Matching runs at 1/scale of the image size')
     disparities_px: int = Field(

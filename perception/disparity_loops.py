@@ -3,9 +3,10 @@
 
 import numpy as np
 from numba import types
+from numpy.typing import NDArray
 
 from perception.compiled import F4, I2, I8, U1, compiled, given
-from perception.types import Float, Image, Index
+from perception.types import Float, Image
 
 MAX_RANGE_PX = 1.5
 NEAR_PX, NEAR_SHARE = 1.0, 0.1  # a row is near where a tenth of it has this disparity
@@ -15,7 +16,7 @@ _ROWS = F4[:, ::1]
 
 
 @compiled(I8, given(I2, 2), _ROWS)
-def to_pixels(raw: Index, disparity: Float) -> int:
+def to_pixels(raw: NDArray[np.int16], disparity: Float) -> int:
     """
     Pixels from the 16ths of the matcher; the first row that holds near things, 0 = none does.
 
