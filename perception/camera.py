@@ -2,6 +2,7 @@
 """Pinhole geometry of a rectified camera: pixels, rays, points, ground."""
 
 from functools import lru_cache
+from math import hypot
 
 import numpy as np
 
@@ -101,19 +102,24 @@ def level_from_camera(normal: Float, offset: float) -> Float:
     offset : float
         Height of the optical centre above the plane [m].
     """
-    forward = np.array([0.0, 0.0, 1.0]) - normal * normal[2]
-    x = forward / np.linalg.norm(forward)
-    (a, b, c), (i, j, k) = normal, x
-    base_from_camera = np.eye(4)
-    base_from_camera[0, :3] = x
-    base_from_camera[1, :3] = b * k - c * j, c * i - a * k, a * j - b * i  # cross product
-    base_from_camera[2] = a, b, c, offset
-    return base_from_camera
+    a, b, c = (float(part) for part in normal)
+    forward = -a * c, -b * c, 1 - c * c
+    length = hypot(*forward)
+    i, j, k = (part / length for part in forward)
+    return np.array([
+        [i, j, k, 0],
+        [b * k - c * j, c * i - a * k, a * j - b * i, 0],  # cross product
+        [a, b, c, offset],
+        [0, 0, 0, 1],
+    ], float)
 
 
+@lru_cache(maxsize=8)
 def plane_pose(plane: GroundPlane) -> Float:
-    """Foot of the camera on the plane, z = normal, x = ahead: (4, 4) in the optical frame."""
-    return np.asarray(np.linalg.inv(levelled_base_from_camera(plane)))
+    """Foot of the camera on the plane, z = normal, x = ahead: (4, 4) optical, read-only."""
+    camera_from_foot = np.asarray(np.linalg.inv(levelled_base_from_camera(plane)))
+    camera_from_foot.flags.writeable = False
+    return camera_from_foot
 
 
 def normal_offset_from_pose(camera_from_foot: Float) -> tuple[Float, float]:

@@ -15,24 +15,20 @@ from numpy.typing import NDArray
 from perception.config import CostConfig, MapConfig
 from perception.grid_loops import (
     UNKNOWN,
+    around_costs,
     costs,
-    neighbour_sums,
+    grid_sums,
     sampled,
     scores,
-    summed,
-    window_cells,
 )
 from perception.polar_geometry import (
+    FINE,
     hyperbolic_start,
     planning_cells,
     planning_shape,
 )
-from perception.polar_map import (
-    PolarMap,
-    checked_histogram,
-    planning_sums,
-)
-from perception.types import Costmap, Float, Index, Mask
+from perception.polar_map import PolarMap, checked_histogram
+from perception.types import Costmap, Float, Index
 
 
 def evidence_score(histogram: Float, config: CostConfig) -> Float:
@@ -85,8 +81,7 @@ def occupancy(histogram: Float, config: CostConfig) -> NDArray[np.int8]:
         architecture.md, Cost.
     """
     sums = _reduced(np.moveaxis(checked_histogram(histogram), -1, 0).astype(float), config)
-    flat = sums.reshape(2, -1)
-    return costs(flat, flat, _settings(config)).reshape(sums.shape[1:])
+    return costs(sums.reshape(2, -1), _settings(config)).reshape(sums.shape[1:])
 
 
 def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Costmap:
@@ -114,31 +109,22 @@ def rolling_grid(polar_map: PolarMap, config: CostConfig, stamp_ns: int) -> Cost
     origin = (corner[0] * step, corner[1] * step)
     phase = tuple(round(o - c, 6) for o, c in zip(origin, polar_map.centre_m, strict=True))
     table = _table(polar_map.config, step, size, (phase[0], phase[1]))
-    state = polar_map.save()
-    sums = _reduced(state.histogram.T, config)
-    around = planning_sums(state, sums, polar_map.config, table.rings).reshape(2, -1)
-    far = costs(around, around, _settings(config))
-    data = sampled(np.append(far, np.int8(UNKNOWN)), table.cell)
-    window = (slice(table.row, table.row + len(table.near)),
-              slice(table.column, table.column + table.near.shape[1]))
-    near = _near_occupancy(state.points_odom, sums, config, table, corner)
-    np.copyto(data[window], near, where=table.near)
-    return Costmap(data, step, origin, stamp_ns)
+    shown = _shown(polar_map, config, table, corner)
+    return Costmap(sampled(shown, table.cell), step, origin, stamp_ns)
 
 
 @dataclass(frozen=True)
 class _Table:
     """
-    Which planning cell each grid cell shows, and the window of cells made from points.
+    What each grid cell shows, and the window of cells made from points.
 
-    ``cell`` counts from the first of ``rings``, the rings that the far cells need.
+    ``cell`` counts the planning cells of ``rings``, those that the far cells need, then one that
+    is unknown, then the cells of the window: its first column and row, width and height.
     """
 
     cell: Index
     rings: range
-    near: Mask
-    row: int
-    column: int
+    window: tuple[int, int, int, int]
 
 
 @lru_cache(maxsize=16)
@@ -150,14 +136,16 @@ def _table(config: MapConfig, step: float, size: int, phase: tuple[float, float]
     cell = planning_cells(xy, config)
     near = np.hypot(xy[..., 0], xy[..., 1]) < _near_radius(config, step)
     rings, angles = _far_rings(cell[~near & (cell >= 0)], config), config.angular_cells
-    cell -= rings.start * angles
-    cell[near | (cell < 0)] = len(rings) * angles  # one past the end: unknown
-    shown = cell.astype(np.int32)
+    unknown = len(rings) * angles
+    shown = np.where(cell < 0, unknown, cell - rings.start * angles).astype(np.int32)
     rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
     if not len(rows):
-        return _Table(shown, rings, np.zeros((0, 0), bool), 0, 0)
-    near = near[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-    return _Table(shown, rings, near, int(rows[0]), int(columns[0]))
+        return _Table(shown, rings, (0, 0, 0, 0))
+    left, top = int(columns[0]), int(rows[0])
+    width, height = int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
+    row, column = np.nonzero(near)
+    shown[near] = unknown + 1 + (row - top) * width + column - left
+    return _Table(shown, rings, (left, top, width, height))
 
 
 def _far_rings(cell: NDArray[np.int64], config: MapConfig) -> range:
@@ -177,15 +165,20 @@ def _near_radius(config: MapConfig, step: float) -> float:
     return max(narrow, hyperbolic_start(config) * float(np.sqrt(step / config.cell_m)))
 
 
-def _near_occupancy(
-    points: Float, sums: Float, config: CostConfig, table: _Table, corner: tuple[int, ...],
+def _shown(
+    polar_map: PolarMap, config: CostConfig, table: _Table, corner: tuple[int, ...]
 ) -> NDArray[np.int8]:
-    """Cost of the near window from the points themselves, (h, w) int8."""
-    height, width = table.near.shape
-    window = (corner[0] + table.column, corner[1] + table.row, width, height)
-    own = summed(window_cells(points.T, config.resolution_m, window), sums, height * width)
-    around = neighbour_sums(own.reshape(2, height, width), False).reshape(2, -1)
-    return costs(around, own, _settings(config)).reshape(height, width)
+    """Costs that ``table`` counts: far cells, unknown, and the near window's from the points."""
+    state, angles = polar_map.save(), polar_map.config.angular_cells
+    (left, top, width, height), rings = table.window, table.rings
+    far, near = grid_sums(
+        (state.points_odom.T, state.histogram.T, state.cell),
+        np.array(config.class_weights, np.float32), (angles, FINE, rings.start, rings.stop),
+        (config.resolution_m, (corner[0] + left, corner[1] + top, width, height)))
+    settings = _settings(config)
+    return np.concatenate([
+        around_costs(far, (len(rings), angles), (True, False), settings), [np.int8(UNKNOWN)],
+        around_costs(near, (height, width), (False, True), settings)])
 
 
 def _reduced(planes: Float, config: CostConfig) -> Float:

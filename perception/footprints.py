@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from perception.config import MapConfig
-from perception.polar_geometry import ring_index
+from perception.footprint_loops import split
+from perception.polar_geometry import exact_layout
 from perception.types import Cells, Float
-from perception.window_loops import split
 
 SPACING_CELLS = 2.5
 """Planning cells from point to point: the neighbour sum closes gaps up to three."""
@@ -53,14 +53,7 @@ def split_windows(
     Footprints
         Up to four by four parts a window; the shares of a window add up to 1.
     """
-    extent = np.clip(row_extent, 0.0, 0.9)
-    rings = _rings(distance_m, extent, config)
-    angles = column_rad * (config.angular_cells / (2 * np.pi))
-    windows = np.stack([bearing_rad, distance_m, extent, column_rad]).astype(float, copy=False)
-    return Footprints(*split(windows, np.stack([rings, angles]) / SPACING_CELLS))
-
-
-def _rings(distance_m: Float, extent: Float, config: MapConfig) -> Float:
-    """Planning rings (N,) from the near to the far edge of a window row."""
-    near, far = distance_m / (1 + extent / 2), distance_m / (1 - extent / 2)
-    return np.asarray(ring_index(far, config) - ring_index(near, config))
+    extent = np.minimum(np.maximum(row_extent, 0.0), 0.9)
+    windows = (np.ascontiguousarray(bearing_rad, float), np.ascontiguousarray(distance_m, float),
+               np.ascontiguousarray(extent, float), np.ascontiguousarray(column_rad, float))
+    return Footprints(*split(windows, exact_layout(config), SPACING_CELLS))

@@ -7,12 +7,13 @@ Source
 """
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
 from perception.camera import pixel_rays
 from perception.config import PlaneConfig
-from perception.plane_loops import refitted, sampled
+from perception.plane_loops import below, refitted, sampled
 from perception.types import Camera, DepthGrid, Float, GroundPlane, Mask
 
 ANGLE_BINS, HEIGHT_BINS = 49, 32
@@ -38,30 +39,29 @@ class Samples:
         return Samples(self.u[chosen], self.v[chosen], self.d[chosen], self.camera,
                        self.focal_baseline, self.pixels_each)
 
-    def residual(self, plane: GroundPlane) -> Float:
-        """Disparity above the plane's, (n,) [px]; positive = in front of or above it."""
-        return np.asarray(self.d - plane.disparity(self.u, self.v), float)
-
-    def spread(self, plane: GroundPlane, config: PlaneConfig) -> Float:
+    def below(self, plane: GroundPlane, config: PlaneConfig) -> Mask:
         """
-        What good ground may deviate here, (n,), in units of the inlier band, 1 far away.
+        Which samples lie farther below a plane than good ground may, (n,) bool.
 
         Matching noise is alike everywhere in pixels, unevenness in metres: a bump e metres high
         shifts the disparity by d e / h, many pixels in front of a wide baseline.
         """
         bump = config.roughness_m / plane.height_m / config.inlier_px
-        return np.asarray(np.sqrt(1 + np.square(bump * self.d)), float)
+        return below((self.u, self.v, self.d), (plane.p0, plane.p1, plane.p3),
+                     (2 * config.inlier_px, bump))
+
+    def residual(self, plane: GroundPlane) -> Float:
+        """Disparity above the plane's, (n,) [px]; positive = in front of or above it."""
+        return np.asarray(self.d - plane.disparity(self.u, self.v), float)
 
 
 def sample_points(grid: DepthGrid, config: PlaneConfig, wanted: int = FIT_POINTS) -> Samples:
     """An even sub-grid of the valid points within range."""
     h, w = grid.disparity.shape
-    stride = max(1, int(np.sqrt(h * w / wanted / 2)))
-    u, v, d = sampled(np.ascontiguousarray(grid.disparity, np.float32), stride,
+    stride = max(1, int(sqrt(h * w / wanted / 2)))
+    samples = sampled(np.ascontiguousarray(grid.disparity, np.float32), stride, grid.step,
                       grid.focal_baseline / config.max_range_m)
-    half = (grid.step - 1) / 2
-    return Samples(u * grid.step + half, v * grid.step + half, d, grid.camera,
-                   grid.focal_baseline, float((stride * grid.step) ** 2))
+    return Samples(*samples, grid.camera, grid.focal_baseline, float((stride * grid.step) ** 2))
 
 
 def hough_plane(
@@ -207,8 +207,7 @@ def fit_planes(grid: DepthGrid, plane: GroundPlane, config: PlaneConfig) -> list
     rest = sample_points(grid, config, FURTHER_POINTS)
     minimum = config.min_inlier_share * len(rest.u)
     while len(planes) < config.max_planes:
-        limit = -2 * config.inlier_px * rest.spread(planes[-1], config)
-        rest = rest.take(rest.residual(planes[-1]) < limit)
+        rest = rest.take(rest.below(planes[-1], config))
         if len(rest.u) < max(minimum, 10):
             break
         further = _plane_below(rest, planes[0], config)

@@ -4,8 +4,8 @@
 import numpy as np
 from numba import types
 
-from perception.compiled import F4, F8, I8, compiled, given
-from perception.types import Float
+from perception.compiled import BOOL, F4, F8, I8, compiled, given
+from perception.types import Float, Mask
 
 MIN_POINTS = 10
 
@@ -17,23 +17,50 @@ _SAMPLES = types.UniTuple(given(F8, 1), 3)
 _PLANE, _LENS, _FITTED = (types.UniTuple(F8, size) for size in (3, 7, 5))
 
 
-@compiled(_AXES, given(F4, 2), I8, F8)
-def sampled(disparity: Float, stride: int, least: float) -> tuple[Float, Float, Float]:
+@compiled(_AXES, given(F4, 2), I8, I8, F8)
+def sampled(
+    disparity: Float, stride: int, step: int, least: float
+) -> tuple[Float, Float, Float]:
     """
     Column, row and disparity of an even sub-grid, (n,) float64 each.
 
     ``disparity`` (h, w) float32 [px]; every ``stride`` columns and rows, where it is at least
-    ``least``. Columns and rows are those of the grid.
+    ``least``. Columns and rows are those of an image ``step`` times finer than the grid.
     """
     height, width = disparity.shape
     size = -(-height // stride) * -(-width // stride)
     u, v, d, n = np.empty(size), np.empty(size), np.empty(size), 0
+    half = (step - 1) / 2
     for row in range(0, height, stride):
         for column in range(0, width, stride):
             if disparity[row, column] >= np.float32(least):
-                u[n], v[n], d[n] = column, row, disparity[row, column]
+                u[n], v[n], d[n] = column * step + half, row * step + half, disparity[row, column]
                 n += 1
     return u[:n].copy(), v[:n].copy(), d[:n].copy()
+
+
+@compiled(BOOL[::1], _SAMPLES, _PLANE, types.UniTuple(F8, 2))
+def below(
+    samples: tuple[Float, Float, Float], plane: Plane, limits: tuple[float, float]
+) -> Mask:
+    """
+    Which samples lie below a plane, (n,) bool.
+
+    Parameters
+    ----------
+    samples : tuple
+        Columns, rows and disparities, (n,) float64 each [px].
+    plane : float, float, float
+        p0, p1, p3.
+    limits : float, float
+        How far below at least [px], and how many times as far for each pixel of disparity.
+    """
+    (u, v, d), (p0, p1, p3), (least, bump) = samples, plane, limits
+    lower = np.empty(len(d), np.bool_)
+    for i in range(len(d)):
+        spread = np.sqrt(1 + bump * d[i] * (bump * d[i]))
+        lower[i] = d[i] - (p0 * v[i] + p1 * u[i] + p3) < -least * spread
+    return lower
 
 
 @compiled(F8, _PLANE, _LENS)

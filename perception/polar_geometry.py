@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from perception.config import MapConfig
 from perception.polar_loops import flat_cells
-from perception.types import Cells, Float
+from perception.types import Cells, Float, Index
 
 FINE = 2
 """Internal cells for one planning cell, along the radius and along the angle."""
@@ -88,7 +88,7 @@ def xy_from_polar(r: Float | float, t: Float | float, config: MapConfig) -> Floa
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1)
 
 
-def fine_cells(x: Float, y: Float, config: MapConfig) -> Cells:
+def fine_cells(x: Float, y: Float, config: MapConfig) -> Index:
     """
     Flat internal cell of points (...) relative to the centre, -1 beyond the map or NaN.
 
@@ -107,12 +107,20 @@ def loop_layout(config: MapConfig) -> Float:
     in them, angular cells in a radian and in a turn, the radius [m] and rings of the map, and
     the internal cells for one planning cell.
     """
+    layout = exact_layout(config).astype(np.float32)
+    layout[4] = np.nextafter(layout[2], np.float32(0))
+    return _frozen(layout)
+
+
+@lru_cache(maxsize=8)
+def exact_layout(config: MapConfig) -> Float:
+    """The numbers of ``loop_layout`` in float64, (10,), read-only."""
     turn, rings = config.angular_cells, planning_shape(config)[0]
     growth = config.camera_height_m * config.hyperbolic_cells / config.image_height_m
-    last = np.nextafter(np.float32(config.constant_cells), np.float32(0))
     return _frozen(np.array([
-        hyperbolic_start(config), growth, config.constant_cells, config.cell_m, last,
-        turn / (2 * np.pi), turn, config.max_radius_m, rings, FINE], np.float32))
+        hyperbolic_start(config), growth, config.constant_cells, config.cell_m,
+        np.nextafter(float(config.constant_cells), 0), turn / (2 * np.pi), turn,
+        config.max_radius_m, rings, FINE]))
 
 
 def planning_cells(xy: Float, config: MapConfig) -> Cells:

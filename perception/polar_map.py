@@ -11,6 +11,7 @@ Source
 """
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -20,13 +21,15 @@ from perception.polar_geometry import (
     FINE,
     cell_centres,
     cell_radii,
-    fine_cells,
     fine_shape,
+    loop_layout,
     planning_shape,
 )
-from perception.polar_loops import OUTSIDE, fade, leave_out, merge
-from perception.types import CLASSES, Cells, Evidence, Float, Index, Mask
+from perception.polar_loops import flat_cells, from_centre, leave_out, merge
+from perception.types import CLASSES, Evidence, Float, Index, Mask
 
+UNSOUND = 'histogram holds NaN, infinite or negative evidence; mask it out first'
+AS_IT_IS = (1.0, 0.0)  # no fading: factor, and the least evidence that stays
 FORGOTTEN = 1e-3
 """Evidence that decayed below this leaves the map: it keeps long drives at constant speed."""
 
@@ -37,7 +40,7 @@ class MapState:
     All a map remembers; the arrays are never written to once they are here.
 
     ``centre_m`` (x, y) in odom; ``points_odom`` (N, 3) float64 [m]; ``histogram`` (N, 5)
-    float32; ``counter`` (N,) int32, the points merged; ``cell`` (N,) int64 flat internal cell,
+    float32; ``counter`` (N,) int32, the points merged; ``cell`` (N,) int32 flat internal cell,
     all different. Points are in the order of their last update. Both tables lie column by column
     in memory, as sums and selections run along columns.
     """
@@ -46,7 +49,7 @@ class MapState:
     points_odom: Float
     histogram: Float
     counter: Index
-    cell: Cells
+    cell: Index
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class PlanningMap:
 
 
 NO_POINTS = MapState((0.0, 0.0), np.empty((0, 3)), np.empty((0, len(CLASSES)), np.float32),
-                     np.empty(0, np.int32), np.empty(0, np.int64))
+                     np.empty(0, np.int32), np.empty(0, np.int32))
 
 
 class PolarMap:
@@ -110,7 +113,7 @@ class PolarMap:
         self._slot = np.empty(np.prod(fine_shape(config)) + 1, np.int32)
         self._state: MapState
         self._new: list[MapState]
-        self._merged: bool
+        self._fading: tuple[float, float]
         self._centre_m: tuple[float, float]
         self.reset()
 
@@ -120,17 +123,17 @@ class PolarMap:
 
     def save(self) -> MapState:
         """State of the map: a value that later calls never change."""
-        if self._new or not self._merged or self._state.centre_m != self._centre_m:
-            state = self._placed()
+        if self._new or self._fading != AS_IT_IS or self._state.centre_m != self._centre_m:
+            state, fading = self._placed(), self._fading
             for new in self._new or [NO_POINTS]:
-                state = _merge(state, new, self._slot)
-            self._state, self._new, self._merged = state, [], True
+                state, fading = _merge(state, new, self._slot, fading), AS_IT_IS
+            self._state, self._new, self._fading = state, [], AS_IT_IS
         return self._state
 
     def restore(self, state: MapState) -> None:
         """Return to a state saved by a map of the same configuration."""
         self._state, self._new, self._centre_m = state, [], state.centre_m
-        self._merged = True
+        self._fading = AS_IT_IS
 
     @property
     def centre_m(self) -> tuple[float, float]:
@@ -144,7 +147,8 @@ class PolarMap:
         Turning on the spot is no movement. Points that come to share an internal cell merge;
         the sorting itself waits until the map is read, and then takes in all that was added.
         """
-        if not np.isfinite([x, y]).all():
+        x, y = float(x), float(y)  # of Python: NumPy rounds its own numbers much slower
+        if not (isfinite(x) and isfinite(y)):
             raise ValueError(f'position ({x}, {y}) is not finite; skip frames without a pose')
         step = self.config.cell_m
         centre = (round(x / step) * step, round(y / step) * step)
@@ -153,11 +157,14 @@ class PolarMap:
         self._centre_m = centre
 
     def decay(self, frames: float = 1.0) -> None:
-        """Multiply all evidence by ``decay`` to the power ``frames``; forget what has faded."""
-        s = self.save() if self._new else self._state
-        planes, cell = fade(s.histogram.T, s.cell, self.config.decay ** frames, FORGOTTEN)
-        self._state = MapState(s.centre_m, s.points_odom, planes.T, s.counter, cell)
-        self._merged = False
+        """
+        Multiply all evidence by ``decay`` to the power ``frames``; forget what has faded.
+
+        It waits, as sorting does, until the map is read.
+        """
+        if self._new or self._fading != AS_IT_IS:
+            self.save()
+        self._fading = self.config.decay ** frames, FORGOTTEN
 
     def add(self, evidence: Evidence) -> None:
         """
@@ -170,14 +177,14 @@ class PolarMap:
         ValueError
             Histogram with NaN, infinite or negative values, or of another shape than points.
         """
-        histogram = checked_histogram(evidence.histogram)
-        points = np.asarray(evidence.points_odom)
+        histogram, points = _of_classes(evidence.histogram), np.asarray(evidence.points_odom)
         if points.ndim != 2 or points.shape[1] != 3 or len(points) != len(histogram):
             raise ValueError(f'points {points.shape} do not match histogram {histogram.shape}')
         planes = np.array(histogram.T, np.float32, order='C')  # copies: the caller owns his own
         xyz = np.array(points.T, float, order='C')
         cell = _cells(xyz.T, self.centre_m, self.config)
-        leave_out(planes, xyz[2], cell)
+        if not leave_out(planes, xyz[2], cell):
+            raise ValueError(UNSOUND)
         self._new.append(MapState(self.centre_m, xyz.T, planes.T,
                                   np.ones(len(cell), np.int32), cell))
 
@@ -189,7 +196,7 @@ class PolarMap:
             A7: sum of the 4 internal cells of a planning cell, then its 8 neighbours.
         """
         s = self.save()
-        planes = planning_sums(s, s.histogram.T, self.config)
+        planes = _planning_sums(s, self.config)
         return PlanningMap(s.centre_m, np.moveaxis(planes, 0, -1), self.config)
 
     def _placed(self) -> MapState:
@@ -198,51 +205,42 @@ class PolarMap:
         if s.centre_m == self._centre_m:
             return s
         cell = _cells(s.points_odom, self._centre_m, self.config)
-        cell[s.cell < 0] = OUTSIDE
         return MapState(self._centre_m, s.points_odom, s.histogram, s.counter, cell)
 
 
 def checked_histogram(histogram: Float) -> Float:
     """Histogram (..., 5), refused with ValueError where NaN, infinite or negative."""
-    histogram = np.asarray(histogram)
-    if histogram.ndim < 1 or histogram.shape[-1] != len(CLASSES):
-        raise ValueError(f'histogram {histogram.shape}: the last axis must be the 5 classes')
+    histogram = _of_classes(histogram)
     if histogram.size and not (histogram.min() >= 0 and np.isfinite(histogram.max())):
-        raise ValueError('histogram holds NaN, infinite or negative evidence; mask it out first')
+        raise ValueError(UNSOUND)
     return histogram
 
 
-def planning_sums(
-    state: MapState, values: Float, config: MapConfig, rings: range | None = None
-) -> Float:
-    """
-    Sum values of the points into planning cells, then add the 8 neighbours of each cell.
-
-    Parameters
-    ----------
-    values : (K, N) float32
-        Numbers to sum, in the order of the points of ``state``.
-    rings : range, optional
-        Only points of these rings count, and only these rings are made; default all. The first
-        and the last ring lack their neighbours outside.
-
-    Returns
-    -------
-    (K, R, T) float64
-    """
-    angles = config.angular_cells
-    rings = range(planning_shape(config)[0]) if rings is None else rings
-    cells = ring_cells(state.cell, (angles, FINE), (rings.start, rings.stop))
-    sums = summed(cells, values, len(rings) * angles)
-    return neighbour_sums(sums.reshape(len(values), -1, angles), True)
+def _of_classes(histogram: Float) -> Float:
+    """Histogram (..., 5), refused with ValueError where the last axis is another."""
+    histogram = np.asarray(histogram)
+    if histogram.ndim < 1 or histogram.shape[-1] != len(CLASSES):
+        raise ValueError(f'histogram {histogram.shape}: the last axis must be the 5 classes')
+    return histogram
 
 
-def _cells(points: Float, centre: tuple[float, float], config: MapConfig) -> Cells:
+def _planning_sums(state: MapState, config: MapConfig) -> Float:
+    """Histograms summed into planning cells, then over 8 neighbours, (5, R, T) float64."""
+    rings, angles = planning_shape(config)
+    cells = ring_cells(state.cell, (rings, angles, FINE))
+    sums = summed(cells, state.histogram.T, rings * angles)
+    return neighbour_sums(sums.reshape(-1, rings, angles), True)
+
+
+def _cells(points: Float, centre: tuple[float, float], config: MapConfig) -> Index:
     """Internal cells (N,) of odom points (N, 3) for a map centre; -1 outside."""
-    return fine_cells(points[:, 0] - centre[0], points[:, 1] - centre[1], config)
+    x, y = from_centre(points.T, centre)
+    return flat_cells(x, y, np.arctan2(y, x), loop_layout(config))
 
 
-def _merge(older: MapState, newer: MapState, slot: Index) -> MapState:
+def _merge(
+    older: MapState, newer: MapState, slot: Index, fading: tuple[float, float]
+) -> MapState:
     """
     One point for each cell around the centre of ``older``.
 
@@ -250,5 +248,5 @@ def _merge(older: MapState, newer: MapState, slot: Index) -> MapState:
     """
     both = [(part.points_odom.T, part.histogram.T, part.counter, part.cell)
             for part in (older, newer)]
-    points, planes, counter, cell = merge(both[0], both[1], slot)
+    points, planes, counter, cell = merge(both[0], both[1], slot, fading)
     return MapState(older.centre_m, points.T, planes.T, counter, cell)

@@ -11,11 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from perception.camera import level_from_camera, levelled_base_from_camera, transform
+from perception.camera import level_from_camera, levelled_base_from_camera, plane_pose
 from perception.config import MapConfig, MountConfig
 from perception.errors import CalibrationError
 from perception.judge import range_index
-from perception.projection_loops import observed, set_points
+from perception.projection_loops import observed, placed, set_points, turned, weighed
 from perception.pyramid import COLUMN_STRIDE, WINDOW_ROWS, Band, Pyramid, window_grid
 from perception.supervisor import PointLabels
 from perception.types import (
@@ -55,17 +55,24 @@ def odom_from_camera(frame: Frame, plane: GroundPlane, mount: MountConfig) -> Fl
             '/tf_static, or set mount.source to auto or plane'
         )
     if base_from_camera is None or mount.source == 'plane':
-        base_from_camera = mount_on_plane(*plane.normal_offset, mount)
+        base_from_camera = _at_mount(mount) @ levelled_base_from_camera(plane)
     return base_from_camera if frame.odom_from_base is None else (
         frame.odom_from_base @ base_from_camera)
 
 
 def mount_on_plane(normal: Float, offset: float, mount: MountConfig) -> Float:
     """base_from_camera (4, 4) of a plane's height, pitch and roll; yaw, x and y as configured."""
+    return np.asarray(_at_mount(mount) @ level_from_camera(normal, offset))
+
+
+@lru_cache(maxsize=8)
+def _at_mount(mount: MountConfig) -> Float:
+    """Robot from the foot of its camera, (4, 4), read-only: yaw, x and y as configured."""
     cos, sin = np.cos(mount.yaw_rad), np.sin(mount.yaw_rad)
-    turned = np.eye(4)
-    turned[:2] = [[cos, -sin, 0, mount.x_m], [sin, cos, 0, mount.y_m]]
-    return np.asarray(turned @ level_from_camera(normal, offset))
+    base_from_foot = np.eye(4)
+    base_from_foot[:2] = [[cos, -sin, 0, mount.x_m], [sin, cos, 0, mount.y_m]]
+    base_from_foot.flags.writeable = False
+    return base_from_foot
 
 
 def observe(
@@ -80,12 +87,12 @@ def observe(
     """
     level = levelled_base_from_camera(pyramid.plane)
     near, ground = _depth_points(*depth) if depth else NOTHING
-    obstacles = _placed(near[:, ground:], level).T if depth else None
+    obstacles = placed(near, ground, level).T if depth else None
     far = trusted(window_evidence(pyramid, probabilities, level, config, obstacles), level,
                   confidence)
     points, histogram, weight = observed(
-        near, (ground, config.point_weight), _placed(far.points_odom.T, np.linalg.inv(level)),
-        far.histogram)
+        near, (ground, config.point_weight), far.points_odom, far.histogram,
+        plane_pose(pyramid.plane))
     return Observation(points.T, histogram.T, weight)
 
 
@@ -112,15 +119,9 @@ def trusted(evidence: Evidence, pose: Float, confidence: Confidence) -> Evidence
 
 def place(observation: Observation, odom_from_camera: Float) -> Evidence:
     """Evidence for the map from an observation and the pose of its camera, (4, 4)."""
-    return Evidence(_placed(observation.points_optical.T, odom_from_camera).T,
-                    (observation.histogram.T * observation.weight).T)
-
-
-def _placed(xyz: Float, a_from_b: Float) -> Float:
-    """Points (3, N) in frame b -> frame a, float64: x, y and z each in one piece."""
-    placed = a_from_b[:3, :3] @ xyz.astype(float, copy=False)
-    placed += a_from_b[:3, 3:]
-    return np.asarray(placed)
+    xyz, planes, weight = (np.ascontiguousarray(part, np.float32) for part in (
+        observation.points_optical.T, observation.histogram.T, observation.weight))
+    return Evidence(placed(xyz, 0, odom_from_camera).T, weighed(planes, weight).T)
 
 
 def depth_evidence(
@@ -132,7 +133,7 @@ def depth_evidence(
     Every obstacle point enters where it stands, whatever its height; ground points are thinned.
     """
     optical, ground = _depth_points(points, grid)
-    xyz = _placed(optical, pose)
+    xyz = placed(optical, 0, pose)
     planes = np.zeros((len(CLASSES), xyz.shape[1]), np.float32)
     planes[SUPER_GROUND, :ground] = config.point_weight
     planes[SUPER_OBSTACLE, ground:] = config.point_weight
@@ -144,11 +145,8 @@ def _depth_points(points: PointLabels, grid: DepthGrid) -> tuple[Float, int]:
     (u, v), camera = grid.uv, grid.camera
     rays = ((u - camera.cx) / camera.fx).astype(np.float32), (
         (v - camera.cy) / camera.fy).astype(np.float32)
-    ground = int(np.count_nonzero(points.ground[::GROUND_STRIDE, ::GROUND_STRIDE]))
-    xyz = np.empty((3, ground + np.count_nonzero(points.obstacle)), np.float32)
-    set_points((points.ground, points.obstacle), grid.disparity, rays, grid.focal_baseline,
-               (GROUND_STRIDE, ground), xyz)
-    return xyz, ground
+    return set_points((points.ground, points.obstacle), grid.disparity, rays, grid.focal_baseline,
+                      GROUND_STRIDE)
 
 
 def window_evidence(
@@ -177,20 +175,14 @@ def window_evidence(
     index = np.flatnonzero(windows.valid & (windows.distance <= config.max_radius_m))
     if not len(index):
         return Evidence(np.empty((0, 3)), np.empty((0, len(CLASSES)), np.float32))
-    bearing, distance = _polar(transform(pose, windows.ground_optical.take(index, 0)), pose)
+    ahead, left, distance = turned(windows.ground_optical, index, pose)
     width_rad = COLUMN_STRIDE * _scales(pyramid.bands, pyramid.row_stride).take(index)
     view = fuse_windows(
-        bearing, distance, probabilities.take(index, 0), config=config,
+        np.arctan2(left, ahead), distance, probabilities.take(index, 0), config=config,
         row_extent=row_extent(pyramid).take(index) * pyramid.row_stride,
         column_rad=width_rad / pyramid.camera.fx,
     )
     return view_evidence(view, pose[:3, 3], pyramid.plane.height_m, config, obstacles)
-
-
-def _polar(points_odom: Float, pose: Float) -> tuple[Float, Float]:
-    """Bearing [rad] and horizontal distance [m] of points from the camera."""
-    x, y = points_odom[:, 0] - pose[0, 3], points_odom[:, 1] - pose[1, 3]
-    return np.arctan2(y, x), np.sqrt(x * x + y * y)  # points are close: no overflow to guard
 
 
 def frame_evidence(

@@ -17,7 +17,7 @@ from perception.box_loops import BITS, integral_of_bands, sums_at
 from perception.errors import GroundPlaneError
 from perception.horizon import image_from_levelled, invert_affine
 from perception.sheet import Sheet, box_sums, count, cut, inside_columns, lay_sheet
-from perception.sheet_loops import fill_between, share_outside, windows_on_ground
+from perception.sheet_loops import fill_between, lengths, share_outside, windows_on_ground
 from perception.types import Camera, Float, GroundPlane, Image, Index, Integral, Mask
 
 WINDOW_ROWS, WINDOW_COLUMNS, COLUMN_STRIDE = 12, 25, 4
@@ -109,7 +109,7 @@ class WindowGrid:
     Every window of a set of bands: ``band`` is the position in the tuple of bands.
 
     ``slices`` are the windows of each band; ``corner`` is the first pixel's (row, column) on the
-    sheet, (2, N).
+    sheet, (2, N); ``first`` the same with rows counted over all bands, and columns in the band.
     """
 
     band: NDArray[np.int64]
@@ -117,6 +117,7 @@ class WindowGrid:
     column: NDArray[np.int64]
     slices: tuple[slice, ...]
     corner: NDArray[np.int64]
+    first: NDArray[np.int64]
 
     @cached_property
     def centre(self) -> Float:
@@ -135,8 +136,9 @@ def window_grid(bands: tuple[Band, ...], row_stride: int) -> WindowGrid:
         start += rows.size
         parts.append((np.full(rows.size, position), rows.ravel(), columns.ravel()))
     band_, row, column = (np.concatenate(p) for p in zip(*parts, strict=True))
-    corner = np.stack([row, sheet_of(bands).left[band_] + COLUMN_STRIDE * column])
-    return WindowGrid(band_, row, column, tuple(slices), corner)
+    sheet, left = sheet_of(bands), COLUMN_STRIDE * column
+    return WindowGrid(band_, row, column, tuple(slices), np.stack([row, sheet.left[band_] + left]),
+                      np.stack([sheet.first_row[band_] + row, left]))
 
 
 @lru_cache(maxsize=32)
@@ -176,7 +178,7 @@ class Windows:
     @cached_property
     def distance(self) -> Float:
         """Distance of the ground point from the camera, (N,) [m]; NaN above the horizon."""
-        return np.asarray(np.sqrt(np.square(self.ground_optical).sum(1)))
+        return lengths(self.ground_optical)
 
 
 @dataclass(frozen=True)
@@ -273,10 +275,9 @@ def inside_mask(affine: Float, size: tuple[int, int], camera: Camera) -> Image:
 
 def _outside(pyramid: Pyramid) -> Float:
     """Share of each window outside the image, (N,) float32."""
-    sheet, grid = sheet_of(pyramid.bands), pyramid.grid
-    inside = inside_columns(pyramid.image_from_band[sheet.band], sheet.row, pyramid.camera)
-    return share_outside(inside, sheet.first_row[grid.band] + grid.row,
-                         COLUMN_STRIDE * grid.column, (WINDOW_ROWS, WINDOW_COLUMNS))
+    sheet, (top, left) = sheet_of(pyramid.bands), pyramid.grid.first
+    inside = inside_columns(pyramid.image_from_band.take(sheet.band, 0), sheet.row, pyramid.camera)
+    return share_outside(inside, top, left, (WINDOW_ROWS, WINDOW_COLUMNS))
 
 
 def window_shares(

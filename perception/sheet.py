@@ -149,5 +149,6 @@ def inside_columns(affine: Float, row: Count, camera: Camera) -> tuple[Float, Fl
     (n,), (n,) float32
         Whole numbers, at most ``FAR``.
     """
-    each = np.ascontiguousarray(np.broadcast_to(affine, (len(row), 2, 3)), float)
-    return columns_inside(each, row.astype(np.int64), (camera.width, camera.height))
+    each = affine if affine.ndim == 3 else np.broadcast_to(affine, (len(row), 2, 3))
+    return columns_inside(np.ascontiguousarray(each, float), row.astype(np.int64),
+                          (camera.width, camera.height))

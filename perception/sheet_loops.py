@@ -78,14 +78,32 @@ def share_outside(
     -------
     (N,) float32
     """
-    share = np.empty(len(top), np.float32)
+    share, (first, last), (rows, columns) = np.empty(len(top), np.float32), inside, size
+    most, least = np.empty(len(first), np.float32), np.empty(len(first), np.float32)
+    for row in range(len(first) - rows + 1):  # between these a box from here is inside
+        most[row], least[row] = first[row], last[row]
+        for k in range(row + 1, row + rows):
+            most[row], least[row] = max(most[row], first[k]), min(least[row], last[k])
     for i in range(len(top)):
+        if most[top[i]] <= left[i] and left[i] + columns - 1 <= least[top[i]]:
+            share[i] = 0
+            continue
         counted = np.float32(0)
         for row in range(top[i], top[i] + size[0]):
             end = min(inside[1][row] + np.float32(1), np.float32(left[i] + size[1]))
             counted += max(end - max(inside[0][row], np.float32(left[i])), np.float32(0))
         share[i] = np.float32(1) - counted / np.float32(size[0] * size[1])
     return share
+
+
+@compiled(F8[::1], given(F8, 2))
+def lengths(vectors: Float) -> Float:
+    """Lengths of vectors (N, 3) float64, (N,)."""
+    length = np.empty(len(vectors))
+    for i in range(len(vectors)):
+        x, y, z = vectors[i, 0], vectors[i, 1], vectors[i, 2]
+        length[i] = np.sqrt(x * x + y * y + z * z)
+    return length
 
 
 @compiled(types.UniTuple(F8[:, ::1], 2), given(F8, 2), given(I8, 1), given(F8, 3), given(F8, 2))
@@ -114,8 +132,9 @@ def windows_on_ground(
     """
     uv, ground = np.empty((len(band), 2)), np.empty((len(band), 3))
     for i in range(len(band)):
-        a, (x, y) = affine[band[i]], centre[i]
-        u, v = a[0, 0] * x + a[0, 1] * y + a[0, 2], a[1, 0] * x + a[1, 1] * y + a[1, 2]
+        b, x, y = band[i], centre[i, 0], centre[i, 1]
+        u = affine[b, 0, 0] * x + affine[b, 0, 1] * y + affine[b, 0, 2]
+        v = affine[b, 1, 0] * x + affine[b, 1, 1] * y + affine[b, 1, 2]
         disparity = camera[1, 1] * v + camera[1, 0] * u + camera[1, 2]
         depth = camera[1, 3] / disparity if disparity > 0 else np.nan
         uv[i, 0], uv[i, 1] = u, v

@@ -13,18 +13,25 @@ Source
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from perception.config import MapConfig
 from perception.footprints import split_windows
-from perception.grid_loops import neighbour_sums
-from perception.types import FOOTLINE, OBSTACLE, Evidence, Float, Mask
-from perception.window_loops import add_parts, evidence, normalized, shadows, sight
+from perception.types import Evidence, Float, Mask
+from perception.window_loops import (
+    add_parts,
+    evidence,
+    normalized,
+    shadows,
+    sight,
+    window_values,
+)
 
 NEAREST_M, DISTANCE_STEP = 2.0, 0.04  # first distance bin, and the growth from bin to bin
 BEARING_CELLS = 1.0  # width of a bearing bin in planning cells
-FINENESS = 3.0  # weight of a window = row extent to this power, inverted
+MIN_EXTENT = 1e-3  # of a row over its distance: finer windows count no more
 MIN_WEIGHT = 1e-6  # of the heaviest cell: below, a cell is unseen
 VAGUE = 0.33  # a row that spans more of its distance sees an obstacle, but not where it stands
 
@@ -70,22 +77,33 @@ def fuse_windows(
     parts = split_windows(bearing_rad, distance_m, row_extent, column_rad, config)
     step = BEARING_CELLS * 2 * np.pi / config.angular_cells
     ring = np.log(np.maximum(parts.distance_m / NEAREST_M, 1)) / DISTANCE_STEP
-    values = np.array([*probabilities.T, np.maximum(row_extent, 1e-3) ** -FINENESS], float)
-    vague = np.flatnonzero(row_extent > VAGUE)
-    values[OBSTACLE, vague] += values[FOOTLINE, vague]
-    values[FOOTLINE, vague] = 0
     # a fine window that says nothing still takes part: coarse ones are not to be trusted there
-    own, first = add_parts((parts.window, parts.share, parts.bearing_rad, parts.distance_m), ring,
-                           values, (bearing_rad[0], step))
-    means, known = normalized(neighbour_sums(own, False), MIN_WEIGHT)
-    bearing = bearing_rad[0] - np.pi + (np.arange(known.shape[0]) + first + 0.5) * step
-    distance = NEAREST_M * np.exp((np.arange(known.shape[1]) + 0.5) * DISTANCE_STEP)
-    return View(means, known, bearing, distance)
+    values = window_values(np.ascontiguousarray(probabilities, float),
+                           np.ascontiguousarray(row_extent, float), (MIN_EXTENT, VAGUE))
+    own, (bearings, bins, first) = add_parts(
+        (parts.window, parts.share, parts.bearing_rad, parts.distance_m), ring, values,
+        (bearing_rad[0], step))
+    means, known = normalized(own, (bearings, bins), MIN_WEIGHT)
+    begin = float(bearing_rad[0]) - np.pi + (first + 0.5) * step
+    return View(means, known, begin + np.arange(bearings) * step, _distances(bins))
 
 
-def _turned(angle: Float) -> Float:
-    """Angles [rad] -> [0, 2 pi], several times faster than a remainder."""
-    return np.asarray(angle - 2 * np.pi * np.floor(angle / (2 * np.pi)))
+@lru_cache(maxsize=128)
+def _distances(bins: int) -> Float:
+    """Centres of the first distance bins (R,) [m], read-only."""
+    distance: Float = NEAREST_M * np.exp((np.arange(bins) + 0.5) * DISTANCE_STEP)
+    distance.flags.writeable = False
+    return distance
+
+
+@lru_cache(maxsize=128)
+def _reach(bins: int, config: MapConfig) -> Float:
+    """Distance [m] and weight of the first distance bins, (2, R), read-only."""
+    distance = _distances(bins)
+    reach = np.stack([distance, config.window_weight * np.minimum(
+        1.0, config.distance_decay_m / distance)])
+    reach.flags.writeable = False
+    return reach
 
 
 def view_evidence(
@@ -113,19 +131,18 @@ def view_evidence(
     Evidence
         On the ground, weighted by ``window_weight`` x min(1, ``distance_decay_m`` / distance).
     """
-    ray = np.empty((0, 3)) if points_odom is None else points_odom - camera_odom
-    shadow = _shadows(view, ray, height_m)
+    points = np.empty((3, 0)) if points_odom is None else points_odom.T
+    shadow = _shadows(view, points - camera_odom[:, None], height_m)
     cells = sight((view.probabilities, view.known), shadow, view.distance_m)
-    weight = config.window_weight * np.minimum(1.0, config.distance_decay_m / view.distance_m)
-    direction = np.stack([np.cos(view.bearing_rad), np.sin(view.bearing_rad)])
     foot = np.array([*camera_odom[:2], camera_odom[2] - height_m])
-    return Evidence(*evidence(view.probabilities, cells, direction,
-                              np.stack([view.distance_m, weight]), foot))
+    return Evidence(*evidence(view.probabilities, cells, view.bearing_rad,
+                              _reach(len(view.distance_m), config), foot))
 
 
 def _shadows(view: View, ray: Float, height_m: float) -> Float:
-    """Shadows (2, B) of depth points (M, 3), given from the camera."""
-    bins, step = len(view.bearing_rad), np.diff(view.bearing_rad[:2]).sum() or 1.0
-    ray = np.ascontiguousarray(ray.T, float)
-    turn = _turned(np.arctan2(ray[1], ray[0]) - view.bearing_rad[0] + step / 2)
-    return shadows((turn / step).astype(np.int64), ray, height_m, bins)
+    """Shadows (2, B) of depth points (3, M), given from the camera."""
+    bearing = view.bearing_rad
+    step = float(bearing[1] - bearing[0]) if len(bearing) > 1 else 1.0
+    ray = np.ascontiguousarray(ray, float)
+    return shadows(np.arctan2(ray[1], ray[0]), ray, height_m,
+                   (float(bearing[0]) - step / 2, step), len(bearing))

@@ -5,7 +5,7 @@ from scenes import plane, plane_grid, with_wall
 
 from perception.config import PlaneConfig
 from perception.ground_plane import refit, sample_points
-from perception.plane_loops import sampled
+from perception.plane_loops import below, sampled
 
 CONFIG = PlaneConfig()
 
@@ -59,6 +59,18 @@ def test_points_that_give_no_plane_give_no_fit():
 def test_samples_by_hand():
     disparity = np.array([[5, np.nan, 7, 8, 9], [1, 2, 3, 4, 5], [2, 6, 6.5, 6, np.inf]],
                          np.float32)
-    u, v, d = sampled(disparity, 2, 6.25)
+    u, v, d = sampled(disparity, 2, 1, 6.25)
     assert (u.tolist(), v.tolist()) == ([2, 4, 2, 4], [0, 0, 2, 2])
     assert d.tolist() == [7, 9, 6.5, np.inf]
+
+
+def test_samples_below_a_plane_by_hand():
+    """The plane is d = 2 v + u - 1; unevenness doubles the band at a disparity of sqrt(3)."""
+    samples = np.array([1.0, 1, 1]), np.array([0.5, 1.2, 1.3]), np.array([1.0, 3**0.5, 3**0.5])
+    assert below(samples, (2.0, 1.0, -1.0), (0.3, 1.0)).tolist() == [False, True, True]
+    assert below(samples, (2.0, 1.0, -1.0), (0.4, 1.0)).tolist() == [False, False, True]
+
+
+def test_samples_count_in_pixels_of_the_image():
+    u, v, _ = sampled(np.ones((3, 3), np.float32), 2, 4, 1.0)
+    assert (u.tolist(), v.tolist()) == ([1.5, 9.5, 1.5, 9.5], [1.5, 1.5, 9.5, 9.5])

@@ -228,10 +228,13 @@ def test_evidence_is_conserved_by_driving(seed):
     assert polar_map.save().counter.sum() == count
 
 
-def test_move_then_add_is_one_pass_with_the_same_result():
+def test_moving_fading_and_adding_are_one_pass_with_the_same_result():
     lazy, eager = filled(3), filled(3)
     for polar_map in (lazy, eager):
         polar_map.move_to(6.5, -2.25)
+        if polar_map is eager:
+            polar_map.save()
+        polar_map.decay(9.0)
         if polar_map is eager:
             polar_map.save()
         polar_map.add(evidence(np.random.default_rng(4)))
