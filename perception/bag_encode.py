@@ -162,12 +162,13 @@ def odometry_message(
 def occupancy_grid_message(costmap: Costmap) -> Any:
     """nav_msgs/OccupancyGrid, row-major from the lowest corner as in ``Costmap``."""
     height, width = costmap.data.shape
-    origin = np.eye(4)
-    origin[:2, 3] = costmap.origin_m
+    x, y = (float(v) for v in costmap.origin_m)
+    origin = make('geometry_msgs/Pose', position=make('geometry_msgs/Point', x=x, y=y, z=0.0),
+                  orientation=make('geometry_msgs/Quaternion', x=0.0, y=0.0, z=0.0, w=1.0))
     info = make(
         'nav_msgs/MapMetaData',
         map_load_time=stamp(costmap.stamp_ns), resolution=costmap.resolution_m,
-        width=width, height=height, origin=pose(origin),
+        width=width, height=height, origin=origin,
     )
     return make(
         'nav_msgs/OccupancyGrid',
@@ -179,19 +180,20 @@ def occupancy_grid_message(costmap: Costmap) -> Any:
 def points_message(header: Any, columns: dict[str, Float]) -> Any:
     """sensor_msgs/PointCloud2, one float32 field for each of ``columns`` (N,) or (N, k)."""
     parts = [np.asarray(c, '<f4') for c in columns.values()]
-    parts = [part[:, None] if part.ndim == 1 else part for part in parts]
-    table = np.concatenate(parts, 1)
-    starts = np.cumsum([0] + [part.shape[1] for part in parts])
+    parts = [part[None] if part.ndim == 1 else part.T for part in parts]
+    rows = np.concatenate(parts)
+    table = cv2.transpose(rows) if rows.size else rows.T
+    starts = np.cumsum([0] + [len(part) for part in parts])
     fields = [
         make('sensor_msgs/PointField', name=name, offset=4 * int(start), datatype=7,  # FLOAT32
-             count=part.shape[1])
+             count=len(part))
         for name, start, part in zip(columns, starts, parts)
     ]
     step = 4 * table.shape[1]
     return make(
         'sensor_msgs/PointCloud2',
         header=header, height=1, width=len(table), fields=fields, is_bigendian=False,
-        point_step=step, row_step=step * len(table), is_dense=bool(np.isfinite(table).all()),
+        point_step=step, row_step=step * len(table), is_dense=bool(np.isfinite(rows).all()),
         data=np.ascontiguousarray(table).reshape(-1).view(np.uint8),
     )
 

@@ -3,8 +3,10 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 
+from perception.cloud_loops import likeliest
 from perception.draw import CLASS_COLOURS
 from perception.errors import MessageError
 from perception.types import CLASSES, Float, Image, Observation
@@ -22,10 +24,11 @@ def cloud_columns(observation: Observation) -> dict[str, Float]:
         any setting by hand.
     """
     x, y, z = observation.points_optical.T
-    blue, green, red = CLASS_COLOURS[observation.histogram.argmax(1)].astype(np.uint32).T
+    blue, green, red = CLASS_COLOURS.astype(np.uint32).T
     packed = (red << 16 | green << 8 | blue).view(np.float32)
+    shares = np.ascontiguousarray(observation.histogram.T)
     return {'x': x, 'y': y, 'z': z, 'histogram': observation.histogram,
-            'weight': observation.weight, 'rgb': packed}
+            'weight': observation.weight, 'rgb': likeliest(shares, packed)}
 
 
 def observation_from_cloud(message: Any, topic: str = 'traversability/points') -> Observation:
@@ -59,7 +62,8 @@ def _planes(data: Image, step: int, offsets: dict[str, int]) -> Float:
     starts = [offsets[name] + 4 * k for name, count in FIELDS.items() for k in range(count)]
     if step % 4 == 0 and not any(start % 4 for start in starts):
         table = data.view('<f4').reshape(-1, step // 4)
-        return np.ascontiguousarray(table[:, [start // 4 for start in starts]].T)
+        columns = cv2.transpose(table) if len(table) else table.T
+        return np.asarray(columns[[start // 4 for start in starts]], np.float32)
     rows = data.reshape(-1, step)
     return np.stack([np.ascontiguousarray(rows[:, s:s + 4]).view('<f4')[:, 0] for s in starts])
 

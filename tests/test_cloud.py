@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from perception import bag_encode as encode
 from perception.cloud import cloud_columns, observation_from_cloud
+from perception.cloud_loops import likeliest
 from perception.draw import CLASS_COLOURS
 from perception.errors import MessageError
 from perception.types import CLASSES, OBSTACLE, SUPER_GROUND, Observation
@@ -225,3 +226,11 @@ def test_columns_without_rows_keep_their_width(width: int) -> None:
     assert [(f.name, f.offset, f.count) for f in message.fields] == [('a', 0, 1), ('b', 4, width)]
     assert (message.width, message.point_step, len(message.data)) == (0, 4 + 4 * width, 0)
     assert message.is_dense
+
+
+def test_the_first_of_equally_likely_classes_gives_the_colour() -> None:
+    """Naive twin: argmax of each point."""
+    shares = np.random.default_rng(3).integers(0, 4, (5, 211)).astype(np.float32)
+    values = np.array([3, np.nan, -1, 1e-42, 7], np.float32)  # bits of colours are any number
+    found = likeliest(shares, values)
+    assert found.tobytes() == values[shares.argmax(0)].tobytes()

@@ -189,9 +189,9 @@ class TraversabilityNode(CameraNode):
         if self._timer is None:
             return
         self.tally.dropped += self._line.add(shot)
-        if self._timer.is_canceled():
-            self._timer.reset()
         self._admit()
+        if self._line and self._timer.is_canceled():  # it would hold up the worker for 1 ms
+            self._timer.reset()
 
     def _check(self) -> None:
         """Look after frames whose pose is late, for as long as there are any."""
@@ -225,8 +225,8 @@ class TraversabilityNode(CameraNode):
         """
         First half of a frame, in the first thread; the second thread has the frame before.
 
-        The next frame is taken up so late that its first half ends when this frame is done; or,
-        without pipelining, when this frame is done.
+        The next frame is taken up so late that its first half ends when this frame is done.
+        Without pipelining the first thread does the second half too, with its caches still warm.
         """
         second, begun_s = self._second, monotonic()
         with self._between_surveys:
@@ -239,11 +239,14 @@ class TraversabilityNode(CameraNode):
             step = first_step(self._chain, lambda: self._frame(shot), afresh=afresh)
         first_s = monotonic() - begun_s
         second.wait()
-        second.put(step)
-        second.wait(max(0.0, self._second_s - first_s) if self.pipelined else None)
+        if self.pipelined:
+            second.put(step)
+            second.wait(max(0.0, self._second_s - first_s))
+        else:
+            self._conclude(step)
 
     def _conclude(self, step: Step) -> None:
-        """Second half of a frame, in the second thread; nobody else learns meanwhile."""
+        """Second half of a frame; nobody else learns meanwhile."""
         result, begun_s = None, monotonic()
         try:
             with self.between_frames:
@@ -297,10 +300,11 @@ class TraversabilityNode(CameraNode):
                             'pitch_rad': plane.pitch_rad, 'roll_rad': plane.roll_rad,
                             'inlier_share': result.plane.inlier_share}
         header = encode.header(result.frame.stamp_ns, result.frame.camera.frame_id)
-        self.send('ground_plane', encode.make(
-            'geometry_msgs/PoseStamped', header=header, pose=encode.pose(plane_pose(plane))))
-        columns = cloud_columns(result.observation)
-        self.send('traversability/points', encode.points_message(header, columns))
+        pose = encode.make('geometry_msgs/PoseStamped', header=header,
+                           pose=encode.pose(plane_pose(plane)))
+        points = encode.points_message(header, cloud_columns(result.observation))
+        self.send('ground_plane', pose)  # only now: whoever takes it in here slows this thread
+        self.send('traversability/points', points)
         self.tally.answers.tick()
         self._answer_images(result, header)
 
