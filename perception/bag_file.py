@@ -27,7 +27,7 @@ from perception.errors import BagError
 _MCAP_MAGIC = b'\x89MCAP0\r\n'
 # what a damaged file makes rosbags raise, besides its own errors
 _DAMAGE = (ReaderError, SerdeError, apsw.Error, OSError, EOFError, struct.error,
-           ValueError, KeyError, TypeError, AssertionError)
+           ValueError, KeyError, TypeError, AssertionError, OverflowError, MemoryError)
 
 
 class BagFile:
@@ -137,8 +137,10 @@ class BagFile:
             )
         try:
             return store.deserialize_cdr(data, connection.msgtype)
-        except (SerdeError, TypesysError) as error:
-            raise BagError(f'{self.path}: {topic}: damaged message ({error})') from None
+        except (*_DAMAGE, TypesysError) as error:
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            raise BagError(f'{self.path}: {topic}: damaged message ({reason}); record again, or '
+                           'cut the bag there') from None
 
     def messages(self, topics: list[str]) -> Iterator[tuple[str, int, Any]]:
         """(topic, stamp [ns], message): header stamp, or receive time where that is missing."""

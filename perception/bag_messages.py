@@ -33,6 +33,7 @@ _RAW: dict[str, tuple[str, int, int | None]] = {
     '32FC1': ('f4', 1, None),
 }
 MAX_PIXELS = 16_000_000  # a larger image takes seconds and gigabytes, and shows nothing more
+LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 _DEPTH_HEADER_BYTES = 12  # compressed_depth_image_transport: int32 format, float32 A, float32 B
 
 
@@ -158,11 +159,11 @@ def _decoded(data: NDArray[np.uint8]) -> NDArray[Any] | None:
 
 def _check_area(width: int, height: int, topic: str) -> None:
     """Refuse what no stage can take in time."""
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f'{topic}: image of {width} x {height} is larger than {MAX_PIXELS / 1e6:g} '
-            'megapixels; set the camera to a lower resolution, or resize it before'
-        )
+    is_large = width * height > MAX_PIXELS
+    if is_large or max(width, height) > LONGEST_SIDE:
+        limit = f'{MAX_PIXELS / 1e6:g} megapixels' if is_large else f'{LONGEST_SIDE} pixels a side'
+        raise ImageError(f'{topic}: image of {width} x {height} is larger than {limit}; set the '
+                         'camera to a lower resolution, or resize it before')
 
 
 def _as_bgr(image: NDArray[Any], form: str, topic: str) -> NDArray[Any]:

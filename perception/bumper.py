@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bumper's messages and the frames they belong to."""
 
+from contextlib import suppress
+
 BUMPER_TYPE = 'std_msgs/Bool'
 
 
@@ -34,7 +36,8 @@ class Bumper:
         """Tell whether the bumper was pressed since the frame before the one of this stamp."""
         due = [stamp for stamp in self._due if stamp <= stamp_ns]
         for stamp in due:
-            self._due.remove(stamp)
+            with suppress(ValueError):  # another thread cleared them meanwhile
+                self._due.remove(stamp)
         return bool(due)
 
     def clear(self) -> None:

@@ -10,13 +10,13 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from perception.errors import ConfigError
 from perception.learning_config import NearToFarConfig
+from perception.parameter_file import read_parameters, read_value
 from perception.runtime_config import RuntimeConfig
 from perception.scene_config import SceneConfig
 from perception.section import Section
@@ -210,7 +210,7 @@ class MapConfig(Section):
 class CostConfig(Section):
     """Histogram to cost, and the grid for planners (algorithms.md A7)."""
 
-    class_weights: list[float] = Field(
+    class_weights: list[Annotated[float, Field(ge=-1e3, le=1e3)]] = Field(
         [-1.0, -0.5, 1.0, 0.7, 1.0], min_length=5, max_length=5,
         description='w_k: super-ground, ground, footline, obstacle, super-obstacle'
     )
@@ -219,6 +219,12 @@ class CostConfig(Section):
     min_evidence: float = Field(0.2, ge=0.0, le=100.0, description='Below: cell is unknown')
     resolution_m: float = Field(0.2, ge=0.02, le=2.0, description='Cell of the grid [m]')
     width_m: float = Field(60.0, ge=2.0, le=400.0, description='Side of the square grid [m]')
+
+    @model_validator(mode='after')
+    def _has_cells(self) -> 'CostConfig':
+        if self.width_m < 2 * self.resolution_m:
+            raise ValueError('width_m must be two cells of resolution_m or more')
+        return self
 
 
 class Config(Section):
@@ -251,33 +257,13 @@ def load_config(path: Path | None = None, overrides: list[str] | None = None) ->
         Missing or malformed file, unknown key, wrong type, value out of range; the text names
         the key and what is allowed.
     """
-    tree = read_yaml(path) if path else {}
+    tree = read_parameters(path) if path else {}
     for override in overrides or []:
         _apply_override(tree, override)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_explain(error, str(path) if path else '--set')) from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Parameters under ``/**: ros__parameters:`` of a YAML file."""
-    try:
-        document = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f'{path}: cannot be read ({error}); give an existing file') from None
-    except yaml.YAMLError as error:
-        text = ' '.join(str(error).split())
-        raise ConfigError(f'{path}: not valid YAML: {text}') from None
-    try:
-        tree = document['/**']['ros__parameters']
-    except (TypeError, KeyError):
-        raise ConfigError(
-            f"{path}: expected the ROS layout '/**: ros__parameters: ...' at the top"
-        ) from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f'{path}: ros__parameters must hold sections such as stereo: ...')
-    return {key: value for key, value in tree.items() if key != 'qos_overrides'}  # ROS's own
 
 
 def with_values(config: Config, values: dict[str, Any]) -> Config:
@@ -313,11 +299,15 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     section, dot, name = key.strip().partition('.')
     if not (equals and dot):
         raise ConfigError(f'--set {override!r}: write section.key=value')
-    value = yaml.safe_load(text)
+    try:
+        value = read_value(text)
+    except ConfigError as error:
+        raise ConfigError(f'--set {override!r}: the value is {error}') from None
     stage = getattr(Config.model_fields.get(section), 'annotation', Section)
     fields = getattr(stage, 'model_fields', {})
-    if isinstance(value, int) and name in fields and fields[name].annotation is float:
-        value = float(value)  # on the command line 12 means 12.0
+    is_float = name in fields and fields[name].annotation is float
+    if is_float and type(value) is int and value.bit_length() < 1024:
+        value = float(value)  # on the command line 12 means 12.0; more digits are no float
     branch = tree.setdefault(section, {})
     if not isinstance(branch, dict):
         raise ConfigError(f'--set {override!r}: {section} has no keys of its own')

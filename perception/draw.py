@@ -25,6 +25,7 @@ BAND_COLOUR: Colour = (255, 210, 130)
 INK: Colour = (255, 255, 255)
 SHADE: Colour = (25, 25, 25)
 METRES = (5, 10, 20, 50, 100)
+HIGHEST = 65500  # pixels of a JPEG
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -155,7 +156,12 @@ def draw_geometry(picture: Image, pyramid: Pyramid, *, bands: bool = True) -> Im
 
 
 def resize_to_width(image: Image, width: int) -> Image:
-    """Image (H, W[, 3]) at another width, same proportions: area average or cubic."""
+    """
+    Image (H, W[, 3]) at another width, same proportions: area average or cubic.
+
+    Narrower where it would be higher than a JPEG can be.
+    """
+    width = max(1, min(width, HIGHEST * image.shape[1] // image.shape[0]))
     height = max(1, round(image.shape[0] * width / image.shape[1]))
     shrinks = width < image.shape[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC

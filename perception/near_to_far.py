@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.contrast import gather, gather_some
-from perception.errors import NetworkError
 from perception.hindsight import Hindsight, Memory, levelled_pose
-from perception.inference import NetworkSpec, linear_maps, softmax
+from perception.inference import NetworkSpec, checked, linear_maps, softmax
 from perception.judge import CANDIDATES, FAR, NEAR, RANGES_M, Judge, range_index
 from perception.learning_config import NearToFarConfig
 from perception.lesson import (
@@ -136,12 +135,8 @@ class NearToFar:
         used = sorted({int(k) for k in choice})
         table = np.concatenate([self.tables[k] for k in used])
         logits = linear_maps(sight.maps, table[:, :-1])
-        rows = gather(logits, sight.pyramid, self.spec.receptive) + table[:, -1]
-        if not np.isfinite(rows).all():
-            raise NetworkError(
-                f'network {self.spec.name}: features are not finite; restore its file, or check '
-                'the image and its calibration'
-            )
+        rows = checked(gather(logits, sight.pyramid, self.spec.receptive) + table[:, -1],
+                       self.spec.name)
         if len(used) == 1:
             return softmax(rows)
         place = np.array([used.index(int(k)) for k in choice])

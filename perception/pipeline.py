@@ -18,7 +18,7 @@ from perception.config import Config
 from perception.contrast import ContrastMode, band_strips, gather
 from perception.errors import GroundPlaneError
 from perception.ground_plane import fit_planes
-from perception.inference import Network, linear_maps, softmax
+from perception.inference import Network, checked, linear_maps, softmax
 from perception.learning_state import load_state
 from perception.lesson import Lesson, Sight
 from perception.mapping import Mapper
@@ -289,10 +289,17 @@ def _learning_poses(
 
 
 def window_probabilities(outputs: list[Float], pyramid: Pyramid, network: Network) -> Float:
-    """Feature maps of the strips -> class histogram of every window, (N, 5) float32."""
+    """
+    Feature maps of the strips -> class histogram of every window, (N, 5) float32.
+
+    Raises
+    ------
+    NetworkError
+        Features, or weights of W0, are not finite.
+    """
     spec = network.spec
     logits = linear_maps(outputs, spec.weight)
-    return softmax(gather(logits, pyramid, spec.receptive) + spec.bias)
+    return softmax(checked(gather(logits, pyramid, spec.receptive) + spec.bias, spec.name))
 
 
 class StageClock:

@@ -194,12 +194,13 @@ def replay(
         source = stack.enter_context(open_bag(bag, config))
         on_found(source.found.lines())
         out.mkdir(parents=True, exist_ok=True)
+        writer = BagWriter(outputs.bag, overwrite=True)  # refused: what lies there stays
         metrics = Metrics(config, network, OnlineMetrics(learner) if learner else None,
                           pipeline.scene.network if pipeline.scene else None)
         stack.enter_context(_keeping(outputs.state, learner))
         report = ReportData(str(bag), source.found.lines(), scene)
         stack.enter_context(_concluding(outputs, metrics, report, source))
-        writer = stack.enter_context(BagWriter(outputs.bag, overwrite=True))
+        stack.enter_context(writer)
         total = len(source) if max_frames is None else min(max_frames, len(source))
         frames = islice(source.frames(), max_frames)
         ahead = runs_ahead(config.runtime.pipelining)
@@ -231,7 +232,7 @@ def _concluding(
     interrupted = ''
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         interrupted = 'stopped by the user'
         raise
     except PerceptionError as error:

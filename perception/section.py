@@ -5,6 +5,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A stage's settings: frozen, closed and strict (``100`` is no float, as in ROS)."""
+    """A stage's settings: frozen, closed, finite and strict (``100`` is no float, as in ROS)."""
 
-    model_config = ConfigDict(frozen=True, extra='forbid', strict=True)
+    model_config = ConfigDict(frozen=True, extra='forbid', strict=True, allow_inf_nan=False)

@@ -325,6 +325,13 @@ def test_absurd_sizes_are_refused_before_their_bytes_are_touched(width: int, hei
         image_from_message(message, '/cam')
 
 
+def test_a_side_too_long_to_warp_is_refused() -> None:
+    wide = np.zeros((2, 40000), np.uint8)
+    message = encode.image_message(encode.header(1, 'cam'), wide, 'mono8')
+    with pytest.raises(ImageError, match='of 40000 x 2 is larger than 32766 pixels a side; set'):
+        image_from_message(message, '/cam')
+
+
 def test_the_largest_image_is_still_taken() -> None:
     array = np.zeros((4000, 4000), np.uint8)
     assert array.size == MAX_PIXELS

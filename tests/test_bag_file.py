@@ -135,6 +135,12 @@ def test_mcap_with_a_hole(tmp_path: Path) -> None:
     assert f'`mcap recover {file} -o FIXED.mcap`' in text
 
 
+def test_a_damaged_definition(tmp_path: Path) -> None:
+    file = write_stereo(tmp_path / 'bag') / 'bag.mcap'
+    file.write_bytes(file.read_bytes().replace(b'uint32 height', b'uint34 height'))
+    assert 'damaged message' in refusal(file)
+
+
 @pytest.mark.parametrize('share', [0.1, 0.5, 0.9])
 def test_truncated_sqlite(tmp_path: Path, share: float) -> None:
     source = write_stereo(tmp_path / 'source', frames=40)

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a caller of ``lagr`` sees: exit codes and one line for what went wrong."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command import lagr as in_process
 
 from perception.commands import demo, main
+from perception.commands.outputs import check_outputs
 from perception.errors import BagError
 
 
@@ -55,6 +58,31 @@ def test_bad_input_exits_1_with_one_line(tmp_path: Path) -> None:
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith('lagr: error: ')
     assert str(missing) in line
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path, capsys) -> None:
+    for command in (('traversability', 'none'), ('scene', '--data', 'none', '--split', 'test',
+                                                 '--network', 'none.onnx')):
+        assert in_process('evaluate', *command, '--json', str(tmp_path)) == 1
+        assert f'{tmp_path}: Is a directory' in capsys.readouterr().err
+    old, new = tmp_path / 'old.json', tmp_path / 'folder' / 'new.json'
+    old.write_text('{}')
+    check_outputs(old, None, new)
+    assert old.read_text() == '{}'
+    assert new.parent.is_dir()
+    assert not new.exists()
+
+
+def test_sigterm_ends_like_ctrl_c() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert in_process('--help') == 0
+        handler = signal.getsignal(signal.SIGTERM)
+        assert callable(handler)
+        with pytest.raises(SystemExit, match='143'):
+            handler(signal.SIGTERM, None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from perception.commands.main import app
 from perception.commands.up import check_params, ros_arguments
-from perception.errors import CalibrationError, ConfigError, NetworkError, NodeError
+from perception.errors import CalibrationError, ConfigError, NetworkError
 
 RUNNER = CliRunner()
 
@@ -25,7 +26,7 @@ def test_arguments_for_ros(tmp_path):
     assert ros_arguments(path, '/rear/', 'warn', True) == [
         '--ros-args', '--log-level', 'warn', '--params-file', str(path), '-r', '__ns:=/rear',
         '-p', 'use_sim_time:=true']
-    with pytest.raises(NodeError, match='--log-level loud: choose debug'):
+    with pytest.raises(typer.BadParameter, match='loud: choose debug'):
         ros_arguments(None, '', 'loud', False)
 
 

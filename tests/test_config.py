@@ -25,10 +25,28 @@ def test_file_and_override_say_only_what_differs(tmp_path):
     ('stereo.scale=9', r'stereo\.scale = 9: .*less than or equal to 4'),
     ('stereo.scale', r'write section\.key=value'),
     ('supervisor.max_range_m=.nan', r'supervisor\.max_range_m = nan'),
+    ('plane.min_inliers_per_mpx=.inf', r'min_inliers_per_mpx = inf: .*finite'),
+    ('cost.class_weights=[.nan, 0.0, 0.0, 0.0, 0.0]', r'cost\.class_weights\.0 = nan: .*finite'),
+    ('cost.class_weights=[0.0, 0.0, 0.0, 0.0, 1e39]', r'cost\.class_weights\.4 = 1e\+39: .*1000'),
+    ('cost.resolution_m=1.5', r'width_m must be two cells'),
+    ('cost.gain=true', r'cost\.gain = True: '),
+    (f'cost.gain=1{400 * "0"}', r'cost\.gain = 10'),
+    ('cost.gain=[', r"^--set 'cost\.gain=\[': the value is not valid YAML: while parsing"),
+    ('network.name=2020-13-45', r'the value is not valid YAML: month must be in 1\.\.12'),
 ])
 def test_bad_overrides_name_themselves(override, message):
+    width = ['cost.width_m=2'] if 'resolution' in override else []
     with pytest.raises(ConfigError, match=message):
-        load_config(None, [override])
+        load_config(None, [override, *width])
+
+
+def test_numbers_are_those_of_ros(tmp_path):
+    config = parameters(tmp_path, 'near_to_far: {rate: 1e-3, far_rate: 2E-03}\n'
+                        'mount: {x_m: -1.5e0, y_m: +.5e1}\nnetwork: {name: 1e-3.onnx}')
+    assert (config.near_to_far.rate, config.near_to_far.far_rate) == (0.001, 0.002)
+    assert (config.mount.x_m, config.mount.y_m) == (-1.5, 5.0)
+    assert config.network.name == '1e-3.onnx'
+    assert load_config(None, ['near_to_far.rate=1e-3']).near_to_far.rate == 0.001
 
 
 @pytest.mark.parametrize(('text', 'message'), [

@@ -171,6 +171,7 @@ def test_bands_add_outlines():
 def test_resize_keeps_proportions():
     assert resize_to_width(np.zeros((30, 70, 3), np.uint8), 140).shape == (60, 140, 3)
     assert resize_to_width(np.zeros((30, 70), np.uint8), 35).shape == (15, 35)
+    assert resize_to_width(np.zeros((480, 4), np.uint8), 720).shape == (65400, 545)
 
 
 def test_film_strip_places_frames():

@@ -8,7 +8,7 @@ from scenes import BASELINE_M, CAMERA, plane, stereo_pair
 from perception.camera import levelled_base_from_camera
 from perception.config import Config, MountConfig, SupervisorConfig
 from perception.contrast import band_strips, gather
-from perception.errors import GroundPlaneError, StateError
+from perception.errors import GroundPlaneError, NetworkError, StateError
 from perception.inference import classify, load_network
 from perception.learning_config import NearToFarConfig
 from perception.learning_state import save_state
@@ -130,6 +130,14 @@ def test_without_learning_there_is_no_lesson(network, shot):
     assert result.sight is not None
     np.testing.assert_array_equal(
         result.probabilities, window_probabilities(result.sight.maps, result.pyramid, network))
+
+
+def test_features_that_are_not_finite_are_refused_without_learning_too(network, shot):
+    result = Pipeline(OFF, network).process(shot)
+    maps = [part.copy() for part in result.sight.maps]
+    maps[-1][3, 0, 0] = np.nan
+    with pytest.raises(NetworkError, match='features are not finite; restore its file'):
+        window_probabilities(maps, result.pyramid, network)
 
 
 def test_a_frame_teaches_and_is_answered_by_w0_at_first(network, shot):

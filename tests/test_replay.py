@@ -126,8 +126,9 @@ def test_recorded_result(run, request):
         assert value == pytest.approx(golden[name], abs=TOLERANCE[name]), name
 
 
-def test_an_error_half_way_keeps_what_was_done(demo, tmp_path):
-    class StopError(KeyboardInterrupt):
+@pytest.mark.parametrize('signal', [KeyboardInterrupt, SystemExit])
+def test_an_error_half_way_keeps_what_was_done(demo, tmp_path, signal):
+    class StopError(signal):
         pass
 
     def stop(done, total):
@@ -151,6 +152,16 @@ def test_replay_twice_into_the_same_folder_but_never_over_its_input(demo, tmp_pa
         replay(tmp_path / 'replay', tmp_path, Config())
     (tmp_path / 'replay' / 'metadata.yaml').unlink()  # as after a kill
     assert replay(demo, tmp_path, Config(), max_frames=1)['frames'] == 1
+
+
+def test_a_refused_folder_keeps_what_another_run_wrote(demo, tmp_path):
+    kept = [tmp_path / name for name in ('metrics.json', 'report.html', 'near_to_far.npz')]
+    (tmp_path / 'replay').mkdir()
+    for path in (*kept, tmp_path / 'replay' / 'notes.txt'):
+        path.write_text('of another run')
+    with pytest.raises(BagError, match='exists and is no mcap bag'):
+        replay(demo, tmp_path, Config(), max_frames=1)
+    assert [path.read_text() for path in kept] == ['of another run'] * 3
 
 
 def test_truncated_bag_is_refused_with_the_repair_command(demo, tmp_path):

@@ -128,6 +128,17 @@ def test_a_finer_window_outweighs_a_coarse_one():
     assert 0.005 < shares.max() < 0.02
 
 
+def test_windows_at_the_very_feet_fuse_like_others():
+    says = np.array([0.6, 0.2, 0.1, 0.07, 0.03], np.float32)
+    count = 7
+    view = fuse_windows(np.linspace(-0.1, 0.1, count), np.linspace(1.2, 1.9, count),
+                        np.tile(says, (count, 1)), row_extent=np.full(count, 0.05),
+                        column_rad=np.full(count, 0.03), config=CONFIG)
+    assert view.known[:, 0].any()
+    known = view.probabilities[:, view.known]
+    np.testing.assert_allclose(known, np.tile(says[:, None], known.shape[1]), rtol=1e-6)
+
+
 def test_weights_fall_with_distance():
     here = np.zeros(2)
     table = np.array([[1.0, 0, 0, 0, 0]] * 2)

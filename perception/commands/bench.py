@@ -17,9 +17,9 @@ def bench(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from perception.bench import WARM_UP, run_bench
+    from perception.commands.outputs import check_outputs
 
-    json_.parent.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
-    json_.open('a').close()
+    check_outputs(json_)
     columns = (TextColumn('bench'), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task('bench', total=rounds + WARM_UP)

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from perception.commands.outputs import check_outputs
 from perception.config import load_config
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def drive(
 ) -> None:
     """Drive one course closed loop in a synthetic world; exit code 0 whether it arrives or not."""
     settings = load_config(config, set_)
+    check_outputs(json_, film, plot)
     from perception.navigation.draw_trial import write_film, write_plot
     from perception.navigation.trial import run_trial
     from perception.world.courses import build_course
@@ -49,7 +51,6 @@ def drive(
         built = build_course(course, seed)
         trial = run_trial(built, long_range.value, settings, film=film is not None,
                           on_progress=_shown(progress, built.straight_line_m))
-    json_.parent.mkdir(parents=True, exist_ok=True)
     json_.write_text(json.dumps(trial.summary(), indent=1) + '\n')
     if film:
         write_film(trial, film)

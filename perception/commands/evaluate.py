@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from perception.commands.outputs import check_outputs
 from perception.config import load_config
 from perception.evaluation.colour import WEIGHTS
 from perception.evaluation.run import evaluate_bag
@@ -46,6 +47,7 @@ def traversability(
     """Window error and cost AUC of a drive through a synthetic world."""
     named = [f'network.name={network}'] if network else []
     settings = load_config(config, [*named, *(set_ or [])])
+    check_outputs(json_)
     chosen = load_configured(settings.network)
     baselines = Baselines(load_softmax(WEIGHTS))
     console = Console()
@@ -90,6 +92,7 @@ def scene(
 
     options = Options(flip, _scales(scales), superpixels.value)
     _check_picture(picture)
+    check_outputs(json_, picture)
     scene_set = open_scene_set(data, split, data_set)
     chosen = load_scene_network(network, threads, cast('EngineChoice', engine))
     console = Console()
@@ -120,7 +123,6 @@ def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
 
 
 def _write(path: Path, summary: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(summary, indent=1) + '\n')
 
 

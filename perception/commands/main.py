@@ -2,6 +2,7 @@
 """The command ``lagr``: its subcommands, and what an error looks like to the caller."""
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -59,8 +60,10 @@ def main() -> None:
     """
     Run ``lagr``.
 
-    Exit codes: 0 success, 1 bad input (one line on stderr), 2 bad usage, 130 interrupted.
+    Exit codes: 0 success, 1 bad input (one line on stderr), 2 bad usage, 130 interrupted, 143
+    told to end.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: what was done is kept
     try:
         app()
     except PerceptionError as error:

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from perception.config import load_config
-from perception.errors import NodeError
 
 NODES = ('traversability_node', 'costmap_node')
 SCENE_NODE = 'scene_node'  # beside them where scene.enabled says so
@@ -68,7 +67,8 @@ def ros_arguments(
 ) -> list[str]:
     """Arguments for rclpy, from the options."""
     if log_level not in ('debug', 'info', 'warn', 'error', 'fatal'):
-        raise NodeError(f'--log-level {log_level}: choose debug, info, warn, error or fatal')
+        raise typer.BadParameter(f'{log_level}: choose debug, info, warn, error or fatal',
+                                 param_hint='--log-level')
     arguments = ['--ros-args', '--log-level', log_level]
     if params is not None:
         arguments += ['--params-file', str(params.resolve())]

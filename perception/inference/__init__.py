@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exported networks and the engines that run them."""
 
-from perception.inference.linear import classify, linear_maps, softmax
+from perception.inference.linear import checked, classify, linear_maps, softmax
 from perception.inference.network import (
     INPUT,
     OUTPUT,
@@ -26,7 +26,7 @@ from perception.inference.session import (
 
 __all__ = [
     'INPUT', 'OUTPUT', 'WEIGHTS', 'Network', 'NetworkSpec', 'Opened', 'Session', 'check_digest',
-    'check_engine', 'classify', 'computed_precision', 'linear_maps', 'load_configured',
-    'load_network', 'network_path', 'one_line', 'open_session', 'read_manifest', 'read_spec',
-    'softmax',
+    'check_engine', 'checked', 'classify', 'computed_precision', 'linear_maps',
+    'load_configured', 'load_network', 'network_path', 'one_line', 'open_session',
+    'read_manifest', 'read_spec', 'softmax',
 ]

@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from perception.errors import NetworkError
 from perception.types import Float
 
 SMALL = 1_000_000  # multiplications; products of up to so many go a quicker way in OpenBLAS
@@ -55,6 +56,16 @@ def _turned(rows: Float, weight: Float) -> Float:
     columns = np.ascontiguousarray(weight.T)  # a view would take twice the time
     step = max(SMALL // weight.size, 1)
     return np.concatenate([rows[k:k + step] @ columns for k in range(0, len(rows), step)])
+
+
+def checked(logits: Float, network: str) -> Float:
+    """Logits of a network of this name, as they are; NetworkError where one is not finite."""
+    if not np.isfinite(logits).all():
+        raise NetworkError(
+            f'network {network}: features are not finite; restore its file, or check '
+            'the image and its calibration'
+        )
+    return logits
 
 
 def softmax(logits: Float) -> Float:
