@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
-from scipy.spatial.transform import Rotation
 
 from perception.bag_lens import Lens
+from perception.rotations import quaternion
 from perception.types import Camera, Costmap, Float
 
 ENCODINGS: dict[str, tuple[type[np.generic], int]] = {
@@ -118,7 +118,7 @@ def _vector(xyz: Float) -> Any:
 
 
 def _quaternion(rotation: Float) -> Any:
-    x, y, z, w = (float(v) for v in Rotation.from_matrix(rotation).as_quat())
+    x, y, z, w = quaternion(rotation)
     return make('geometry_msgs/Quaternion', x=x, y=y, z=z, w=w)
 
 

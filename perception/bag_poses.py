@@ -2,13 +2,14 @@
 """Transforms of a bag: the fixed tree, and the robot's pose at a stamp."""
 
 from dataclasses import dataclass
+from math import hypot, isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation, Slerp
 
 from perception.bag_file import BagFile
+from perception.rotations import between, rotation_matrix
 from perception.types import Float
 
 FARTHEST_M = 1e8
@@ -16,14 +17,13 @@ FARTHEST_M = 1e8
 
 def pose_matrix(position: Any, orientation: Any) -> Float | None:
     """(4, 4) from message fields; None where they hold no rotation, or no place on Earth."""
-    q = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
-    p = np.array([position.x, position.y, position.z])
-    if not (np.isfinite(q).all() and np.isfinite(p).all()):
-        return None
-    if not (np.abs(q).max() < 1e6 and np.abs(p).max() < FARTHEST_M and np.linalg.norm(q) > 1e-6):
+    x, y, z, w = (float(getattr(orientation, name)) for name in 'xyzw')
+    q, p = (x, y, z, w), tuple(float(getattr(position, name)) for name in 'xyz')
+    if not (all(map(isfinite, (*q, *p))) and max(map(abs, q)) < 1e6
+            and max(map(abs, p)) < FARTHEST_M and hypot(*q) > 1e-6):
         return None
     matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_quat(q).as_matrix()
+    matrix[:3, :3] = rotation_matrix(q)
     matrix[:3, 3] = p
     return matrix
 
@@ -59,7 +59,7 @@ class StaticTree:
 @dataclass(frozen=True)
 class PoseTrack:
     """
-    Poses over time: ``stamps_ns`` (N,) int64 rising, ``positions`` (N, 3) [m] and rotations.
+    Poses over time: ``stamps_ns`` (N,) int64 rising, and ``poses`` (N, 4, 4) float64 [m].
 
     ``frame`` is the fixed frame, ``child`` the moving one.
     """
@@ -68,8 +68,7 @@ class PoseTrack:
     frame: str
     child: str
     stamps_ns: NDArray[np.int64]
-    positions: Float
-    rotations: Rotation
+    poses: Float
 
     def at(self, stamp_ns: int, tolerance_s: float) -> Float | None:
         """
@@ -78,24 +77,22 @@ class PoseTrack:
         Position is interpolated linearly, rotation along the shortest arc; beyond the ends the
         last pose holds. None where the nearest pose is further away than ``tolerance_s``.
         """
-        stamps = self.stamps_ns
-        after = int(np.searchsorted(stamps, stamp_ns))
-        exact = after < len(stamps) and stamps[after] == stamp_ns
-        pair = np.clip([after - (not exact), after], 0, len(stamps) - 1)
-        distance_ns = np.abs(stamps[pair] - stamp_ns).min()
-        if distance_ns > round(tolerance_s * 1e9):
-            return None
-        first, second = (int(i) for i in pair)
-        matrix = np.eye(4)
-        if stamps[first] == stamps[second]:
-            matrix[:3, :3] = self.rotations[first].as_matrix()
-            matrix[:3, 3] = self.positions[first]
-            return matrix
-        share = float(stamp_ns - stamps[first]) / float(stamps[second] - stamps[first])
-        slerp = Slerp([0.0, 1.0], self.rotations[[first, second]])
-        matrix[:3, :3] = slerp([share])[0].as_matrix()
-        matrix[:3, 3] = (1 - share) * self.positions[first] + share * self.positions[second]
-        return matrix
+        after = int(np.searchsorted(self.stamps_ns, stamp_ns))
+        rows = slice(max(after - 1, 0), after + 1)
+        return pose_between(self.stamps_ns[rows].tolist(), self.poses[rows], stamp_ns, tolerance_s)
+
+
+def pose_between(
+    stamps_ns: list[int], poses: Float | list[Float], stamp_ns: int, tolerance_s: float
+) -> Float | None:
+    """Pose (4, 4) at a stamp of those (one or two) next to it; None where they are too far."""
+    apart = [abs(own - stamp_ns) for own in stamps_ns]
+    if min(apart) > round(tolerance_s * 1e9):
+        return None
+    if len(stamps_ns) == 1 or min(apart) == 0 or not stamps_ns[0] < stamp_ns < stamps_ns[1]:
+        return np.array(poses[apart.index(min(apart))])
+    share = (stamp_ns - stamps_ns[0]) / (stamps_ns[1] - stamps_ns[0])
+    return between(poses[0], poses[1], share)
 
 
 def static_tree(bag: BagFile) -> StaticTree:
@@ -126,7 +123,7 @@ def odometry_track(bag: BagFile, topic: str) -> tuple[PoseTrack | None, str]:
     if not rows:
         return None, f'{topic}: no valid pose in any message; no poses'
     track = _track(topic, frame, child, rows)
-    if speed > 0.5 and len(rows) > 1 and not np.ptp(track.positions, axis=0).any():
+    if speed > 0.5 and len(rows) > 1 and not np.ptp(track.poses[:, :3, 3], axis=0).any():
         return None, f'{topic}: reports {speed:.1f} m/s but its position never changes; no poses'
     return track, ''
 
@@ -151,6 +148,4 @@ def tf_track(bag: BagFile, frame: str) -> PoseTrack | None:
 
 def _track(topic: str, frame: str, child: str, rows: list[tuple[int, Float]]) -> PoseTrack:
     stamps, first = np.unique(np.array([s for s, _ in rows], np.int64), return_index=True)
-    matrices = np.stack([rows[i][1] for i in first])
-    rotations = Rotation.from_matrix(matrices[:, :3, :3])
-    return PoseTrack(topic, frame, child, stamps, matrices[:, :3, 3], rotations)
+    return PoseTrack(topic, frame, child, stamps, np.stack([rows[i][1] for i in first]))

@@ -69,6 +69,8 @@ def load_state(path: Path, learner: NearToFar) -> None:
     """
     remedy = 'give a file that a replay or the save service wrote, or no near_to_far.state'
     try:
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise ValueError('no .npz file')  # NumPy would advise to unpickle it
         with path.open('rb') as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         _check(path, arrays, learner)

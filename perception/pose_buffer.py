@@ -4,10 +4,7 @@
 from bisect import bisect_left
 from threading import Lock
 
-import numpy as np
-from scipy.spatial.transform import Rotation
-
-from perception.bag_poses import PoseTrack
+from perception.bag_poses import pose_between
 from perception.live_match import BACKWARD_NS
 from perception.types import Float
 
@@ -59,10 +56,7 @@ class PoseBuffer:
             after = bisect_left(self._stamps, stamp_ns)
             rows = slice(max(after - 1, 0), after + 1)
             stamps, poses = self._stamps[rows], self._poses[rows]
-        matrices = np.stack(poses)
-        track = PoseTrack('', '', '', np.array(stamps, np.int64), matrices[:, :3, 3],
-                          Rotation.from_matrix(matrices[:, :3, :3]))
-        pose = track.at(stamp_ns, tolerance_s)
+        pose = pose_between(stamps, poses, stamp_ns, tolerance_s)
         if pose is not None and not stamps[0] <= stamp_ns <= stamps[-1]:
             with self._lock:
                 self.held += 1

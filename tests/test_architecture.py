@@ -78,7 +78,8 @@ def test_the_core_imports_neither_ros_nor_torch_nor_a_renderer() -> None:
 
 def test_the_command_line_starts_light() -> None:
     assert not imported_after(['perception.commands.main']) & {
-        'rclpy', 'torch', 'moderngl', 'onnx', 'matplotlib', 'skimage', 'openvino'}
+        'rclpy', 'torch', 'moderngl', 'onnx', 'matplotlib', 'skimage', 'openvino', 'numba',
+        'scipy'}
 
 
 @pytest.mark.parametrize(('folder', 'banned'), [

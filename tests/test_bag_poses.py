@@ -42,7 +42,7 @@ def rigid(yaw: float, x: float, y: float = 0.0, z: float = 0.0) -> Any:
 def track(*poses: tuple[int, Any]) -> PoseTrack:
     matrices = np.stack([matrix for _, matrix in poses])
     return PoseTrack('/odom', 'odom', 'base_link', np.array([s for s, _ in poses], np.int64),
-                     matrices[:, :3, 3], Rotation.from_matrix(matrices[:, :3, :3]))
+                     matrices)
 
 
 TREE = StaticTree({

@@ -35,7 +35,7 @@ def filled(*stamps_ns, seconds=10.0):
 def whole_track(stamps_ns, poses):
     matrices = np.stack(poses)
     return PoseTrack('/odom', 'odom', 'base_link', np.array(stamps_ns, np.int64),
-                     matrices[:, :3, 3], Rotation.from_matrix(matrices[:, :3, :3]))
+                     matrices)
 
 
 @st.composite

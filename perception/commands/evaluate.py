@@ -17,11 +17,6 @@ from rich.table import Table
 
 from perception.commands.outputs import check_outputs
 from perception.config import load_config
-from perception.evaluation.colour import WEIGHTS
-from perception.evaluation.run import evaluate_bag
-from perception.evaluation.softmax import load_softmax
-from perception.evaluation.traversability import Baselines
-from perception.inference import load_configured
 from perception.types import EngineChoice
 
 PICTURE_SUFFIXES = ('.png', '.svg', '.pdf')
@@ -45,6 +40,12 @@ def traversability(
         '--set', help='section.key=value, over the file; may be repeated')] = None,
 ) -> None:
     """Window error and cost AUC of a drive through a synthetic world."""
+    from perception.evaluation.colour import WEIGHTS
+    from perception.evaluation.run import evaluate_bag
+    from perception.evaluation.softmax import load_softmax
+    from perception.evaluation.traversability import Baselines
+    from perception.inference import load_configured
+
     named = [f'network.name={network}'] if network else []
     settings = load_config(config, [*named, *(set_ or [])])
     check_outputs(json_)

@@ -2,15 +2,16 @@
 """``lagr replay``: a recorded bag in, labels, cost maps, metrics and a report out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from perception.config import Config, load_config
-from perception.replay import Outputs
-from perception.replay import replay as run
+
+if TYPE_CHECKING:
+    from perception.replay import Outputs
 
 TOPIC_KEYS = ('image_topic', 'right_image_topic', 'depth_topic', 'lidar_topic', 'bumper_topic',
               'odometry_topic')
@@ -32,6 +33,8 @@ def replay(
     odometry_topic: Annotated[str, typer.Option(help='nav_msgs/Odometry')] = '',
 ) -> None:
     """Run a recorded bag through the pipeline; no ROS needed."""
+    from perception.replay import Outputs
+
     topics = (image_topic, right_image_topic, depth_topic, lidar_topic, bumper_topic,
               odometry_topic)
     overrides = [f'input.{key}={topic}' for key, topic in zip(TOPIC_KEYS, topics) if topic]
@@ -45,6 +48,8 @@ def replay_with_progress(
     bag: Path, out: Path, config: Config, max_frames: int | None = None
 ) -> dict[str, Any]:
     """Replay on the terminal: says what was found, shows a bar, returns the metrics."""
+    from perception.replay import replay as run
+
     console = Console()
     columns = (TextColumn('replay'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -57,7 +62,7 @@ def replay_with_progress(
         )
 
 
-def print_summary(summary: dict[str, Any], outputs: Outputs) -> None:
+def print_summary(summary: dict[str, Any], outputs: 'Outputs') -> None:
     """A few lines on what came out, and where it lies."""
     plane, total = summary['plane'], summary['total_ms']
     typer.echo(f"{summary['frames']} frames, {summary['frames_with_plane']} with a fresh plane")
