@@ -43,9 +43,9 @@ queues of 10, default transports, the same pipeline in its callback.
 |---|---|---|---|---|
 {latency}
 
-The aim, 8 ms over offline, is met. What lies between is not the stages: pictures of 1.2 MB on their
-way, decoding, handing over, and the points that travel from one node to the other, which the plain
-node spares; it pays in its p99.
+The aim, 8 ms over offline, is met. What lies between is not the stages: pictures of 1.2 MB on
+their way, decoding, handing over, and the points that travel from one node to the other, which the
+plain node spares; it pays in its p99.
 
 ## Two threads
 

@@ -60,25 +60,24 @@ Figures of a profile of the same frame, shares of a stage's time. What neither O
 does in a call or two are compiled loops (`perception/*_loops.py`).
 
 - `rectify`: reading the pictures at other places: two thirds the colour one, by OpenCV.
-- `stereo`: three quarters are matching at half size, in a bit more than half of the time of OpenCV's
-  three-way SGBM (its wheel uses vectors of 128 bits): a quarter of it compares blocks, half adds up
-  costs along three paths and picks disparities, an eighth removes speckles. All is in 16 bits and
-  vectors of 256 bits; costs in 8 bits would save a tenth of `stereo`, but near-to-far learning from
-  them was worse. A fifth is the sub-pixel refinement.
+- `stereo`: three quarters are matching at half size, in a bit more than half of the time of
+  OpenCV's three-way SGBM (its wheel uses vectors of 128 bits): a quarter of it compares blocks,
+  half adds up costs along three paths and picks disparities, a twelfth removes speckles. All is
+  in 16 bits and vectors of 256 bits; in 8 bits matching took a tenth less, but near-to-far
+  learning from it was worse. A fifth of the stage is the sub-pixel refinement.
 - `preprocess`: nearly all in OpenCV: normalising filters, warps, colour conversion.
 - `network`: [layer by layer](layers.md). In f32 nine tenths of the operations of `default` run at
   0.8 to 1.0 of the peak; the rest of its time are depthwise convolutions, layouts, gaps of strips
   and cold caches. The classes of all windows take 0.2 to 0.3 ms. int8 of ONNX Runtime is slower
   than f32 here.
-- A frame of the dense preset, `default` by {best}, is bound by no stage alone:
-  {dense}. The passes
-  over its 209 thousand band pixels (3.4 times those of 7 bands: warps and the normalising filter, a
-  third each) take as much as the network.
-- `map`: a sixth tells 77 thousand depth points apart, a third places windows and depth points, more
-  than a quarter lets 23 thousand points of the map fade, sorts them around the new centre and
-  merges them with 14 thousand new ones, a seventh makes the grid. Each loop reads what lies in the
-  second-level cache or beyond once: memory, not arithmetic, is the limit, and fewer points would
-  be the next step.
+- A frame of the dense preset, `default` by {best}, is bound by no stage alone: {dense}. The
+  passes over its 209 thousand band pixels (3.4 times those of 7 bands: warps and the normalising
+  filter, a third each) take as much as the network.
+- `map`: a sixth tells 77 thousand depth points apart, a third places windows and depth points,
+  more than a quarter lets 23 thousand points of the map fade, sorts them around the new centre
+  and merges them with 14 thousand new ones, a seventh makes the grid. Each loop reads what lies
+  in the second-level cache or beyond once: memory, not arithmetic, is the limit, and fewer points
+  would be the next step.
 - `learning`: frames that only learn take 1 ms; those that note places or label an old view in
   hindsight, about one in two, take up to three.
 
