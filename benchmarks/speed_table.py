@@ -70,7 +70,8 @@ does in a call or two are compiled loops (`perception/*_loops.py`).
   0.8 to 1.0 of the peak; the rest of its time are depthwise convolutions, layouts, gaps of strips
   and cold caches. The classes of all windows take 0.2 to 0.3 ms. int8 of ONNX Runtime is slower
   than f32 here.
-- A frame of the dense preset, `default` by {best}, is bound by no stage alone: {dense}. The
+- A frame of the dense preset, `default` by {best}, is bound by no stage alone:
+  {dense}. The
   passes over its 209 thousand band pixels (3.4 times those of 7 bands: warps and the normalising
   filter, a third each) take as much as the network.
 - `map`: a sixth tells 77 thousand depth points apart, a third places windows and depth points,
