@@ -53,6 +53,8 @@ def find_poses(
         ``mount.source`` demands a transform that is not there, or the file is damaged.
     """
     config = settings.input
+    if settings.mount.calibration:
+        load_mounts(settings.mount.calibration)  # refused where it is wrong, used or not
     track, notes = _track(bag, config)
     if track is not None and (gap := _gap(bag, track, image, config)):
         notes.append(gap)

@@ -359,6 +359,12 @@ def test_a_file_that_does_not_fit_the_bag_is_refused(tmp_path: Path, source: str
             poses_of(path, f'mount.source={source}', f'mount.calibration={name}')
 
 
+def test_a_file_that_is_missing_is_refused_though_the_bag_has_the_mount(tmp_path: Path) -> None:
+    path = write_mono(tmp_path / 'bag', mount=OPTICAL)
+    with pytest.raises(CalibrationError, match=r'none\.yaml cannot be read'):
+        poses_of(path, f'mount.calibration={tmp_path / "none.yaml"}')
+
+
 def test_the_file_may_name_another_base(tmp_path: Path) -> None:
     """input.base_frame is joined to the odometry by /tf_static, and to the camera by the file."""
     with BagWriter(tmp_path / 'bag') as bag:
