@@ -3,7 +3,7 @@
 Compile inner loops over points, cells and pixels (Numba), and keep the result on disk.
 
 They are compiled when their module is imported, for one signature each, so nothing compiles in
-mid-drive. The first import on a machine takes half a minute and says so; later ones load what was
+mid-drive. The first import on a machine takes about a minute and says so; later ones load what was
 kept in ``__pycache__``, or where that cannot be written in the user's cache folder. A kept loop is
 renewed when its own file changes, so it calls and reads nothing that is imported from another.
 Compiled loops release the interpreter's lock.
@@ -61,7 +61,7 @@ class _Notice(event.Listener):  # type: ignore[misc] # numba is untyped here
     def on_start(self, event: Any) -> None:
         if not self._said:
             self._said = True
-            LOG.warning('compiling inner loops for this processor, once: about half a minute')
+            LOG.warning('compiling inner loops for this processor, once: about a minute')
 
     def on_end(self, event: Any) -> None:
         """Nothing to say."""

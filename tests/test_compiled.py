@@ -76,4 +76,4 @@ def test_compiling_is_said_once(caplog):
         notice.on_end(None)
         notice.on_start(None)
     assert [record.message for record in caplog.records] == [
-        'compiling inner loops for this processor, once: about half a minute']
+        'compiling inner loops for this processor, once: about a minute']
